@@ -1,0 +1,3 @@
+"""The central database."""
+
+__all__: list[str] = []

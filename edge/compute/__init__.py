@@ -1,0 +1,3 @@
+"""Pure numbers on numpy and OpenCV, shared by device and converters."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""What device, central service and converters agreed on: types, names, encodings. No I/O, no clock."""
+
+__all__: list[str] = []

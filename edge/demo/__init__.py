@@ -1,0 +1,3 @@
+"""The whole loop on one machine, with nothing downloaded."""
+
+__all__: list[str] = []

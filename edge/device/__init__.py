@@ -1,0 +1,3 @@
+"""The daemon on the device."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Cameras, clips, folders, pipes and texts."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""The only package that touches native runtimes."""
+
+__all__: list[str] = []

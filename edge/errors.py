@@ -1,0 +1,104 @@
+"""Every exception this project raises on purpose.
+
+The type says what to do next; the supervisor and the command line hold that table.
+
+    EdgeError
+    |-- InputError          ask the person who gave it; never retried            exit 65
+    |   |-- ModelError      a file that is no model, or one no engine here takes
+    |   |-- ManifestError   a manifest that is wrong or asks for what we lack
+    |   |-- MediaError      a picture, clip or text that cannot be read
+    |   `-- ConfigError     everything wrong with a config file, at once         exit 78
+    |-- MissingExtraError   a dependency is not installed; the message adds it   exit 69
+    |-- InferenceError      this input failed; the next one may work
+    |-- SourceError         a camera or stream went away; reopen with back-off
+    |-- WireError           the broker is away; reconnect with back-off
+    |-- ProtocolError       a peer sent what we cannot read; drop and count it
+    `-- StoreError          a database failed
+        `-- DiskFullError   no room; make room or record a gap
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DiskFullError",
+    "EdgeError",
+    "InferenceError",
+    "InputError",
+    "ManifestError",
+    "MediaError",
+    "MissingExtraError",
+    "ModelError",
+    "ProtocolError",
+    "SourceError",
+    "StoreError",
+    "WireError",
+]
+
+
+class EdgeError(Exception):
+    """Anything this project raises on purpose. The message is for people: what, expected, found, what to try."""
+
+    exit_code = 1
+
+
+class InputError(EdgeError):
+    """Someone handed over a thing that cannot work. Retrying will not help."""
+
+    exit_code = 65  # EX_DATAERR
+
+
+class ModelError(InputError):
+    """The file is no model, or no engine here takes it."""
+
+
+class ManifestError(InputError):
+    """The manifest is malformed, contradicts its model, or requires what this version does not know."""
+
+
+class MediaError(InputError):
+    """A picture, clip or text that cannot be read."""
+
+
+class ConfigError(InputError):
+    """A configuration that cannot be used. `problems` holds every fault found, one line each."""
+
+    exit_code = 78  # EX_CONFIG: a supervisor must not restart on it
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class MissingExtraError(EdgeError):
+    """An optional dependency is absent."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} is not installed; try: pip install 'edge-inference-runtime[{extra}]'")
+        self.extra = extra
+
+
+class InferenceError(EdgeError):
+    """This one input failed."""
+
+
+class SourceError(EdgeError):
+    """A source of frames or texts went away. Reopen it."""
+
+
+class WireError(EdgeError):
+    """The broker cannot be reached, or refused us."""
+
+
+class ProtocolError(EdgeError):
+    """A peer sent bytes that this version cannot read."""
+
+
+class StoreError(EdgeError):
+    """A database failed."""
+
+
+class DiskFullError(StoreError):
+    """There was no room to commit."""

@@ -1,0 +1,28 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(os.environ.get("EDGE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real models, pictures, clips and texts; the test is skipped where it is absent."""
+    if not (_SHARED / "expected.json").is_file():
+        pytest.skip("the shared test data is not on this machine")
+    return _SHARED
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> str:
+    """Path of the Mosquitto binary; `./run test` installs it."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip("mosquitto is not installed")
+    return found

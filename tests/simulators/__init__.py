@@ -1,0 +1,1 @@
+"""Implementations of our own seams for tests: no patching, no sleeping."""
