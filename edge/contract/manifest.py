@@ -345,7 +345,9 @@ def decode_manifest(raw: bytes) -> Manifest:
     except msgspec.DecodeError as err:
         raise ManifestError(f"manifest.json: {err}") from err
     if manifest.format > FORMAT:
-        raise ManifestError(f"manifest.json: format {manifest.format}, this version reads up to {FORMAT}; update the runtime")
+        raise ManifestError(
+            f"manifest.json: format {manifest.format}, this version reads up to {FORMAT}; update the runtime"
+        )
     if manifest.requires:
         raise ManifestError(f"manifest.json requires {', '.join(manifest.requires)}, unknown here; update the runtime")
     return manifest

@@ -1,6 +1,6 @@
 """The only module that spells MQTT topics.
 
-Promises: `e1` is the protocol's version; the shape is fixed, so one wildcard finds all of a kind and parsing is a split.
+Promises: `e1` is the protocol's version; the shape is fixed: one wildcard finds all of a kind, parsing is a split.
 Leaves out: payloads (`messages`) and who may publish what (the broker's access list; see the table in docs).
 Thread: any; pure.
 """

@@ -9,33 +9,11 @@ Thread: an engine is opened, run and closed by one thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
+from edge.compute.tensors import Array, TensorSpec
 
-__all__ = ["Array", "Engine", "Quantization", "TensorSpec"]
-
-Array: TypeAlias = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
-    """real = (stored - zero_point) * scale."""
-
-    scale: float
-    zero_point: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorSpec:
-    """One input or output. A dimension of -1 is free."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    quantization: Quantization | None = None
+__all__ = ["Engine"]
 
 
 class Engine(Protocol):
