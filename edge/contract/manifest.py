@@ -34,6 +34,7 @@ __all__ = [
     "Interpolation",
     "Layout",
     "Letterbox",
+    "Locate",
     "Manifest",
     "MultiLabel",
     "Normalize",
@@ -110,6 +111,19 @@ class CenterCrop(Struct, frozen=True, kw_only=True, tag_field="op", tag="center_
     height: int = 0
 
 
+class Locate(Struct, frozen=True, kw_only=True, tag_field="op", tag="locate"):
+    """The first step, if any: find one label (a bright card with a dark rim) by its Sobel edges and crop to it.
+
+    `smallest` and `largest` are a label's share of the picture's area; one that touches the picture's rim is not yet
+    whole and does not count. `trim` is the share cut off each side, to leave the rim out. No label: no items, and the
+    model does not run.
+    """
+
+    smallest: float = 0.01
+    largest: float = 0.5
+    trim: float = 0.0
+
+
 class Gray(Struct, frozen=True, kw_only=True, tag_field="op", tag="gray"):
     """One channel by ITU-R BT.601 weights."""
 
@@ -146,7 +160,7 @@ class Layout(Struct, frozen=True, kw_only=True, tag_field="op", tag="layout"):
     channels: Channels
 
 
-Step: TypeAlias = Resize | Letterbox | CenterCrop | Gray | Sobel | Scale | Normalize | Layout
+Step: TypeAlias = Locate | Resize | Letterbox | CenterCrop | Gray | Sobel | Scale | Normalize | Layout
 
 
 class RegexVocabulary(Struct, frozen=True, kw_only=True, tag_field="type", tag="regex"):
