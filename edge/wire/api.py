@@ -1,7 +1,9 @@
 """What device and central service ask of a message bus.
 
 Promises: handlers run on the wire's own thread, in the order of arrival; a message is acknowledged to the broker only
-when its receiver calls `ack`, and an ack that belongs to an earlier connection is dropped silently.
+when its receiver calls `ack`, and an ack that belongs to an earlier connection is dropped silently. A handler or an
+event that raises ends the wire: its message stays unacknowledged, `disconnected` is told, `failure` holds the error and
+`stop` raises it.
 Leaves out: durability. The broker's acknowledgement means nothing; only the centre's receipt does.
 Thread: `publish`, `ack` and `subscribe` from any; handlers must not block.
 """
@@ -12,7 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Arrived", "Handler", "Wire", "WireEvents"]
+__all__ = ["Arrived", "Handler", "Will", "Wire", "WireEvents"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Will:
+    """What the broker says in our name when we vanish, QoS 1."""
+
+    topic: str
+    payload: bytes
+    retain: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +64,11 @@ class Wire(Protocol):
         """Whether a publish has a chance."""
         ...
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What a handler raised, when that ended this wire; it will not connect again."""
+        ...
+
     def subscribe(self, topic_filter: str, handler: Handler) -> None:
         """Ask for a topic, now and after each reconnect. Call before `start`."""
         ...
@@ -70,5 +86,9 @@ class Wire(Protocol):
         ...
 
     def stop(self) -> None:
-        """Disconnect in an orderly way (the last will is not sent) and join the thread."""
+        """Disconnect in an orderly way (the last will is not sent) and join the thread.
+
+        Raises:
+            Exception: `failure`, where there is one. A second call does nothing.
+        """
         ...
