@@ -9,8 +9,9 @@ Thread: any; pure.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from enum import Enum, IntEnum
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -312,13 +313,15 @@ class TextRequest(Struct, frozen=True, kw_only=True):
     reply_to: str | None = None
 
 
-_body_encoder = msgspec.msgpack.Encoder()
+T = TypeVar("T")
+
+_msgpack = msgspec.msgpack.Encoder()
 _body_decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
 _batch_decoder = msgspec.msgpack.Decoder(Batch)
 _receipt_decoder = msgspec.msgpack.Decoder(Receipt)
 _state_decoder = msgspec.json.Decoder(State)
 _request_decoder = msgspec.json.Decoder(TextRequest)
-_json_encoder = msgspec.json.Encoder()
+_json = msgspec.json.Encoder()
 
 
 def body_hash(body: bytes) -> int:
@@ -328,75 +331,47 @@ def body_hash(body: bytes) -> int:
 
 def encode_body(body: Body) -> bytes:
     """MessagePack of a row's content."""
-    return _body_encoder.encode(body)
+    return _msgpack.encode(body)
 
 
 def decode_body(raw: bytes) -> Body:
-    """Read a row's content.
-
-    Raises:
-        ProtocolError: not a body this version knows.
-    """
-    try:
-        return _body_decoder.decode(raw)
-    except msgspec.DecodeError as err:
-        raise ProtocolError(f"row of {len(raw)} bytes: {err}") from err
+    """Read a row's content, or raise `ProtocolError` when it is no body this version knows."""
+    return _read("row", _body_decoder.decode, raw)
 
 
 def encode_batch(batch: Batch) -> bytes:
     """MessagePack, not compressed."""
-    return _body_encoder.encode(batch)
+    return _msgpack.encode(batch)
 
 
 def decode_batch(raw: bytes) -> Batch:
-    """Read a batch.
-
-    Raises:
-        ProtocolError: not a batch.
-    """
-    try:
-        return _batch_decoder.decode(raw)
-    except msgspec.DecodeError as err:
-        raise ProtocolError(f"batch of {len(raw)} bytes: {err}") from err
+    """Read a batch, or raise `ProtocolError`."""
+    return _read("batch", _batch_decoder.decode, raw)
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
     """MessagePack."""
-    return _body_encoder.encode(receipt)
+    return _msgpack.encode(receipt)
 
 
 def decode_receipt(raw: bytes) -> Receipt:
-    """Read a receipt.
-
-    Raises:
-        ProtocolError: not a receipt.
-    """
-    try:
-        return _receipt_decoder.decode(raw)
-    except msgspec.DecodeError as err:
-        raise ProtocolError(f"receipt of {len(raw)} bytes: {err}") from err
+    """Read a receipt, or raise `ProtocolError`."""
+    return _read("receipt", _receipt_decoder.decode, raw)
 
 
 def encode_state(state: State) -> bytes:
     """JSON, for people and home automation too."""
-    return _json_encoder.encode(state)
+    return _json.encode(state)
 
 
 def decode_state(raw: bytes) -> State:
-    """Read a state.
-
-    Raises:
-        ProtocolError: not a state.
-    """
-    try:
-        return _state_decoder.decode(raw)
-    except msgspec.DecodeError as err:
-        raise ProtocolError(f"state of {len(raw)} bytes: {err}") from err
+    """Read a state, or raise `ProtocolError`."""
+    return _read("state", _state_decoder.decode, raw)
 
 
 def encode_live(result: Result) -> bytes:
     """One result as a JSON object."""
-    return _json_encoder.encode(result)
+    return _json.encode(result)
 
 
 def decode_text_request(raw: bytes) -> TextRequest:
@@ -414,3 +389,10 @@ def decode_text_request(raw: bytes) -> TextRequest:
         return TextRequest(text=raw.decode())
     except UnicodeDecodeError as err:
         raise ProtocolError(f"text of {len(raw)} bytes is not UTF-8: {err}") from err
+
+
+def _read(what: str, decode: Callable[[bytes], T], raw: bytes) -> T:
+    try:
+        return decode(raw)
+    except msgspec.DecodeError as err:
+        raise ProtocolError(f"{what} of {len(raw)} bytes: {err}") from err
