@@ -18,12 +18,17 @@ __all__ = ["Frame", "Text"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A picture: uint8, (height, width, 3), BGR. `captured_s` is monotonic seconds, `made_ms` wall milliseconds."""
+    """A picture: uint8, (height, width, 3), BGR. `captured_s` is monotonic seconds, `made_ms` wall milliseconds.
+
+    `media_s` is the time inside a clip that plays as fast as it can, so that what counts in seconds (the gate's hold and
+    heartbeat) means the clip's seconds; it never goes back, not even where the clip loops. None: time is time.
+    """
 
     image: npt.NDArray[np.uint8] | npt.NDArray[Any]
     number: int
     captured_s: float
     made_ms: int
+    media_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
