@@ -39,14 +39,19 @@ class TensorSpec:
 def quantize(real: Array, spec: TensorSpec) -> Array:
     """Real numbers, any shape, to the dtype of `spec`; rounded and saturated where it is quantised."""
     if spec.quantization is None:
-        return real.astype(spec.dtype)
+        plain: Array = real.astype(spec.dtype)
+        return plain
     info = np.iinfo(spec.dtype)
     stored = np.rint(real / spec.quantization.scale) + spec.quantization.zero_point
-    return np.clip(stored, info.min, info.max).astype(spec.dtype)
+    saturated: Array = np.clip(stored, info.min, info.max).astype(spec.dtype)
+    return saturated
 
 
 def dequantize(stored: Array, spec: TensorSpec) -> Array:
     """A tensor of `spec` as float32 real numbers; untouched where it is not quantised."""
     if spec.quantization is None:
         return stored
-    return (stored.astype(np.float32) - np.float32(spec.quantization.zero_point)) * np.float32(spec.quantization.scale)
+    real: Array = (stored.astype(np.float32) - np.float32(spec.quantization.zero_point)) * np.float32(
+        spec.quantization.scale
+    )
+    return real
