@@ -152,6 +152,9 @@ class Kept:
         try:
             self._life.run(self)
         except Exception as err:  # noqa: BLE001 - the one place that swallows: see the table above
+            if self.stop.is_set():
+                _log.debug("%s: %s while stopping", self.name, err)
+                return None  # a read that was woken, a box that was closed: the way out
             self.failures += 1
             retry = retry_after(err)
             delay_s = retry.delay_s(self.failures, self._jitter())
@@ -170,7 +173,7 @@ class Kept:
     def _tell(self, err: Exception, delay_s: float) -> None:
         try:
             self._life.down(err, is_news=self.failures == 1, delay_s=delay_s)
-        except Exception:  # a report that cannot be made is no reason to give the life up
+        except Exception:  # noqa: BLE001 - a report that cannot be made is no reason to give the life up
             _log.exception("%s: could not be reported", self.name)
 
 

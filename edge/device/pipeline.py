@@ -1,0 +1,145 @@
+"""One source, one model, one thread: from a frame or a text to a result that is kept.
+
+Promises: a bad frame or text costs that one; a model that fails many times in a row is opened anew; everything that was
+handed over before the end is inferred before the thread ends. The outbox has a result before anyone sees it.
+Leaves out: where items come from (`capture`), what is done with one (`work`), when to try again (`supervisor`).
+Thread: `pipeline:<name>` opens, runs and closes the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Generic, Protocol, TypeVar
+
+from edge.clock import Clock
+from edge.compute.watch import Change
+from edge.contract.messages import Event, Result, RowClass
+from edge.device.frame import Frame, Text
+from edge.device.supervisor import Kept
+from edge.device.work import Meter, Predictor, Work
+from edge.errors import EdgeError, InferenceError, MediaError, ModelError
+
+__all__ = ["Inbox", "Outlet", "Pipeline", "tell_change"]
+
+T = TypeVar("T", bound=Frame | Text)
+T_co = TypeVar("T_co", covariant=True)
+
+# A Zero 2 W imports its runtime and probes a large model in half a minute; below that the watchdog would loop.
+_OPEN_BUDGET_S = 120.0
+# The slowest model that anyone waits for on the slowest board. Beyond it the engine hangs and systemd restarts us.
+_INFER_BUDGET_S = 30.0
+_MANY_FAILURES = 20  # in a row: no longer the inputs' fault
+
+
+class Inbox(Protocol[T_co]):
+    """Where capture leaves items: `mailbox.Latest` or `mailbox.Bounded`."""
+
+    def get(self, timeout_s: float | None = None) -> T_co | None:
+        """Wait for the next item; None when `timeout_s` passed, or when there will be none."""
+        ...
+
+
+class Outlet(Protocol):
+    """Where results and events go. Nothing here waits for the network."""
+
+    def keep(self, row_class: RowClass, body: Result | Event) -> None:
+        """Hand it to the outbox. May wait for the disk, which is how a fast clip is slowed down."""
+        ...
+
+    def show(self, result: Result, reply_to: str | None) -> None:
+        """Let people see it, and answer whoever asked. Never relied upon."""
+        ...
+
+
+class Pipeline(Generic[T]):
+    """The life of one pipeline thread."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        work: Work[T],
+        open_model: Callable[[], Predictor],
+        inbox: Inbox[T],
+        outlet: Outlet,
+        clock: Clock,
+    ) -> None:
+        self.meter = Meter(clock)
+        self._name = name
+        self._work = work
+        self._open_model = open_model
+        self._inbox = inbox
+        self._outlet = outlet
+        self._clock = clock
+        self._failed_in_row = 0
+
+    def run(self, kept: Kept) -> None:
+        """See `supervisor.Life`. Returns when the inbox has ended."""
+        self._failed_in_row = 0
+        kept.pulse.working(_OPEN_BUDGET_S)
+        with closing(self._open_model()) as model:
+            if model.kind is not self._work.kind:
+                raise ModelError(
+                    f"{model.ref.name} takes {model.kind.value} input, this source gives {self._work.kind.value}; "
+                    "choose another model or another source"
+                )
+            self.meter.model = model.ref
+            kept.pulse.waiting()
+            while (item := self._inbox.get()) is not None:
+                kept.pulse.working(_INFER_BUDGET_S)
+                if self._handle(model, item):
+                    self.meter.error = ""
+                    kept.went_well()
+                kept.pulse.waiting()
+
+    def down(self, err: Exception, *, is_news: bool, delay_s: float) -> None:
+        """See `supervisor.Life`."""
+        self.meter.error = str(err) or type(err).__name__
+        if is_news:
+            detail = f"{self.meter.error}; next attempt in {delay_s:.1f} s"
+            self._outlet.keep(RowClass.ALARM, self._event("pipeline", "down", detail))
+
+    def up(self) -> None:
+        """See `supervisor.Life`."""
+        self._outlet.keep(RowClass.ALARM, self._event("pipeline", "up", ""))
+
+    def _handle(self, model: Predictor, item: T) -> bool:
+        """Whether it went well."""
+        self.meter.count()
+        try:
+            answer = self._work.infer(model, item, self.meter)
+        except (InferenceError, MediaError) as err:
+            self._failed(err, item)
+            return False
+        self._failed_in_row = 0
+        if answer is not None:
+            self._outlet.keep(RowClass.RESULT, answer.result)
+            self._outlet.show(answer.result, answer.reply_to)
+            self.meter.results += 1
+        return True
+
+    def _failed(self, err: EdgeError, item: T) -> None:
+        """Report one bad input; give the model up after many in a row."""
+        self.meter.failed += 1
+        self.meter.error = str(err)
+        # A text is somebody's question, and each deserves its answer; of a run of bad frames the first one tells all.
+        if isinstance(item, Text):
+            self._outlet.keep(RowClass.RESULT, self._event("text", "refused", f"text {item.id}: {err}"))
+        elif self._failed_in_row == 0:
+            self._outlet.keep(RowClass.RESULT, self._event("frame", "refused", f"frame {item.number}: {err}"))
+        if isinstance(err, InferenceError):  # a bad text says nothing about the model
+            self._failed_in_row += 1
+            if self._failed_in_row >= _MANY_FAILURES:
+                raise InferenceError(f"{self._failed_in_row} inputs in a row failed, the last one: {err}") from err
+
+    def _event(self, name: str, state: str, detail: str) -> Event:
+        return Event(name=name, state=state, made_ms=self._clock.wall_ms(), pipeline=self._name, detail=detail)
+
+
+def tell_change(pipeline: str, outlet: Outlet, clock: Clock, change: Change) -> None:
+    """Report that a camera was covered or blurred, or no longer is."""
+    event = Event(
+        name=change.name, state=change.state, made_ms=clock.wall_ms(), pipeline=pipeline, detail=change.detail
+    )
+    outlet.keep(RowClass.ALARM, event)
