@@ -35,7 +35,7 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     # A dead link is noticed after 1.5 of these. Shorter costs radio time, longer hides an outage.
     keepalive_s: int = 30
     connect_timeout_s: float = 5.0  # also for the answers to CONNECT and SUBSCRIBE, each
-    # Half to all of a delay that doubles from the first to the second: a fleet that lost its broker comes back spread out.
+    # Half to all of a delay that doubles from the first to the second: a fleet that lost its broker comes back spread.
     reconnect_min_s: float = 1.0
     reconnect_max_s: float = 60.0
     # Unacknowledged publishes on the way at once; Mosquitto's own default. Below the session's window it stalls.
@@ -43,27 +43,28 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     protocol: Literal["3.1.1", "5"] = "3.1.1"  # 3.1.1 works with every broker; 5 adds response topics
 
     def __post_init__(self) -> None:
-        problem = self._problem()
-        if problem is not None:
-            raise ValueError(problem)
+        problems = [text for is_wrong, text in self._rules() if is_wrong]
+        if problems:
+            raise ValueError("; ".join(problems))
 
-    def _problem(self) -> str | None:
-        if not self.host:
-            return "host is empty: expected a name or an address"
-        if not 0 < self.port <= _MAX_PORT:
-            return f"port {self.port}: expected 1 to {_MAX_PORT}"
-        if not 0 < self.keepalive_s <= _MAX_PORT:
-            return f"keepalive_s {self.keepalive_s}: expected 1 to {_MAX_PORT}"
-        if self.connect_timeout_s <= 0:
-            return f"connect_timeout_s {self.connect_timeout_s}: expected more than 0"
-        if not 0 < self.reconnect_min_s <= self.reconnect_max_s:
-            return f"reconnect_min_s {self.reconnect_min_s}: expected above 0 and at most {self.reconnect_max_s}"
-        if not 0 < self.max_inflight <= _MAX_INFLIGHT:
-            return f"max_inflight {self.max_inflight}: expected 1 to {_MAX_INFLIGHT}"
-        if self.password_file and not self.username:
-            return "password_file without username: MQTT knows no password alone"
-        if (self.cert_file is None) != (self.key_file is None):
-            return "cert_file and key_file: expected both or neither"
-        if not self.tls and (self.ca_file or self.cert_file):
-            return "ca_file or cert_file without tls = true: they would be ignored"
-        return None
+    def _rules(self) -> tuple[tuple[bool, str], ...]:
+        return (
+            (not self.host, "host is empty: expected a name or an address"),
+            (not 0 < self.port <= _MAX_PORT, f"port {self.port}: expected 1 to {_MAX_PORT}"),
+            (not 0 < self.keepalive_s <= _MAX_PORT, f"keepalive_s {self.keepalive_s}: expected 1 to {_MAX_PORT}"),
+            (self.connect_timeout_s <= 0, f"connect_timeout_s {self.connect_timeout_s}: expected more than 0"),
+            (
+                not 0 < self.reconnect_min_s <= self.reconnect_max_s,
+                f"reconnect_min_s {self.reconnect_min_s}: expected above 0 and at most {self.reconnect_max_s}",
+            ),
+            (
+                not 0 < self.max_inflight <= _MAX_INFLIGHT,
+                f"max_inflight {self.max_inflight}: expected 1 to {_MAX_INFLIGHT}",
+            ),
+            (bool(self.password_file and not self.username), "password_file without username: MQTT needs both"),
+            ((self.cert_file is None) != (self.key_file is None), "cert_file and key_file: expected both or neither"),
+            (
+                not self.tls and bool(self.ca_file or self.cert_file),
+                "ca_file or cert_file without tls = true: they would be ignored",
+            ),
+        )

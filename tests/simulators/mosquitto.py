@@ -75,7 +75,7 @@ class Mosquitto:
         if self._own is not None:
             self._own.cleanup()
 
-    def __enter__(self) -> Mosquitto:
+    def __enter__(self) -> Mosquitto:  # noqa: PYI034 - `Self` is in no Python 3.10
         self.start()
         return self
 
