@@ -3,7 +3,7 @@
 Promises: frames are numbered by their place in the clip, and count on when it loops; at real-time pace, what comes too
 late is grabbed and never converted.
 Leaves out: seeking.
-Thread: `capture`; `close` from any. A close never pulls the decoder from under a read: the last one to hold it frees it.
+Thread: `capture`; `close` from any. A close never pulls the decoder from under a read: whoever holds it last frees it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Leaves out: threads and time-outs of our own (`camera`), clips (`file`).
 Thread: any; a capture belongs to the thread that reads it.
 
 The options and their reasons were measured with OpenCV 5.0 and FFmpeg 8. FFmpeg's defaults wait 30 s for a server that
-accepts and stays silent, and up to 60 s for one that stops; `stimeout`, found in most examples, is ignored since FFmpeg 5.
+accepts and stays silent, and up to 60 s for one that stops; the `stimeout` of most examples is ignored since FFmpeg 5.
 """
 
 from __future__ import annotations
@@ -180,6 +180,7 @@ def stream(cv2: Any, url: str, *, transport: str, timeout_s: float) -> VideoCapt
 
 
 def without_password(url: str) -> str:
+    """The address as it may stand in a log."""
     scheme, mark, rest = url.partition("://")
     host = rest.partition("/")
     return f"{scheme}{mark}{host[0].rpartition('@')[2]}{host[1]}{host[2]}"
