@@ -1,0 +1,71 @@
+"""Everything Pillow does for us; the only module that names it.
+
+Promises: a missing Pillow is one sentence; a file Pillow refuses is one `MediaError`; pictures leave as BGR uint8.
+Leaves out: files (`media`) and what OpenCV does faster (`picture`).
+Thread: any; pure.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+
+from edge.compute.tensors import Array
+from edge.errors import MediaError, MissingExtraError
+
+__all__ = ["decode_with_pillow", "resize_with_pillow"]
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as err:
+        raise MissingExtraError("Pillow", "vision") from err
+    return Image, ImageOps
+
+
+def resize_with_pillow(image: Array, width: int, height: int) -> Array:
+    """Pillow's BILINEAR resize of a uint8 (h, w) or (h, w, 3) picture; the result is read-only.
+
+    Raises:
+        MissingExtraError: Pillow is not installed.
+    """
+    module, _ = _pillow()
+    return np.asarray(module.fromarray(image).resize((width, height), module.Resampling.BILINEAR))
+
+
+def decode_with_pillow(content: bytes, *, most_pixels: int) -> Array:
+    """First frame of a picture file, upright, as uint8 (h, w, 3) BGR; transparency lies on white.
+
+    Raises:
+        MediaError: not a picture, damaged, or larger than `most_pixels`.
+        MissingExtraError: Pillow is not installed.
+    """
+    module, operations = _pillow()
+    try:
+        with warnings.catch_warnings(), module.open(io.BytesIO(content)) as file:
+            warnings.simplefilter("ignore")  # Pillow warns of sizes that the next line refuses, and of odd EXIF
+            if file.width * file.height > most_pixels:
+                raise MediaError(f"picture of {file.width}x{file.height} pixels is above the limit of {most_pixels}")
+            picture = operations.exif_transpose(file)
+            return _to_bgr(picture, module)
+    except (module.UnidentifiedImageError, module.DecompressionBombError) as err:
+        raise MediaError(f"no picture format that is known here ({err})") from err
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError) as err:
+        raise MediaError(f"damaged picture ({err})") from err
+
+
+def _to_bgr(picture: Any, module: Any) -> Array:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        grey = np.asarray(picture).astype(np.float64)
+        if grey.max(initial=0) > np.iinfo(np.uint8).max:
+            grey /= 257  # 16 bits: white is 65535
+        picture = module.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+    if picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = module.new("RGBA", layer.size, "white")
+        picture.alpha_composite(layer)
+    return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[:, :, ::-1])

@@ -1,0 +1,172 @@
+"""Read pictures, clips, texts and numbers from disk.
+
+Promises: a file that cannot be read is one `MediaError` that names it; what a file is, is told by its content where it
+can be; a clip is read frame by frame and a text line by line, so neither is ever held whole.
+Leaves out: live sources (`device.sources`), what is inferred (`model`).
+Thread: any; an iterator belongs to the thread that uses it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.compute.picture import decode_picture
+from edge.compute.tensors import Array
+from edge.errors import MediaError
+
+__all__ = [
+    "CLIP_SUFFIXES",
+    "LONGEST_TEXT",
+    "PICTURE_SUFFIXES",
+    "clip_length",
+    "decode_text",
+    "read_clip",
+    "read_numbers",
+    "read_picture",
+    "read_text_lines",
+]
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+CLIP_SUFFIXES = frozenset({".avi", ".h264", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
+LONGEST_TEXT = 1_000_000  # characters; a book of 300 pages has half as many, and a tokenizer takes 30 bytes for each
+_BIGGEST_FILE = 512 * 1024 * 1024
+
+
+def read_picture(path: Path) -> Array:
+    """The picture in a file, uint8, (height, width, 3), BGR, upright.
+
+    Raises:
+        MediaError: missing, unreadable, empty, damaged or no picture.
+    """
+    with _naming(path):
+        return decode_picture(_read(path))
+
+
+def decode_text(raw: bytes) -> str:
+    """UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        MediaError: not UTF-8, or above a million characters.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise MediaError(f"not UTF-8 text: byte {err.start} is 0x{raw[err.start]:02x}; save it as UTF-8") from err
+    if len(text) > LONGEST_TEXT:
+        raise MediaError(f"a text of {len(text):,} characters is above the limit of {LONGEST_TEXT:,}; split it")
+    return text
+
+
+def read_text_lines(path: Path) -> Iterator[tuple[int, str | MediaError]]:
+    """Each line that is not blank with its number, counted from 1; a bad line is given as its error.
+
+    Raises:
+        MediaError: the file cannot be opened or read.
+    """
+    with _naming(path), path.open("rb") as file:
+        yield from read_lines(file)
+
+
+def read_lines(file: io.BufferedIOBase | io.BufferedReader) -> Iterator[tuple[int, str | MediaError]]:
+    """The same for a file that is open already, such as standard input."""
+    most_bytes = 4 * LONGEST_TEXT
+    number = 0
+    while line := file.readline(most_bytes + 1):
+        number += 1
+        if len(line) > most_bytes:
+            size = len(line)
+            while line and not line.endswith(b"\n"):
+                line = file.readline(most_bytes)
+                size += len(line)
+            yield number, MediaError(f"a line of {size:,} bytes; a text may have {LONGEST_TEXT:,} characters; split it")
+            continue
+        try:
+            text = decode_text(line.rstrip(b"\r\n"))
+        except MediaError as err:
+            yield number, err
+            continue
+        if text.strip():
+            yield number, text
+
+
+def read_numbers(path: Path) -> Array:
+    """The array in a `.npy` file, or the numbers of a text file (.csv, .txt), float32.
+
+    Raises:
+        MediaError: unreadable, or not numbers.
+    """
+    with _naming(path):
+        raw = _read(path)
+        try:
+            if raw.startswith(b"\x93NUMPY"):
+                return np.asarray(np.load(io.BytesIO(raw), allow_pickle=False))
+            return np.loadtxt(io.StringIO(decode_text(raw)), delimiter="," if b"," in raw else None, dtype=np.float32)
+        except (ValueError, EOFError) as err:
+            raise MediaError(f"expected a .npy array or a table of numbers ({err})") from err
+
+
+def clip_length(path: Path) -> int | None:
+    """How many frames a clip says it has; None where it does not say."""
+    capture = _open_clip(path)
+    try:
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()
+    return count if count > 0 else None
+
+
+def read_clip(path: Path, *, every: int = 1) -> Iterator[tuple[int, Array]]:
+    """Every `every`-th frame of a clip with its number, counted from 0; frames between are not converted.
+
+    Raises:
+        MediaError: missing, empty or no clip.
+    """
+    capture = _open_clip(path)
+    try:
+        number = 0
+        while capture.grab():
+            if number % every == 0:
+                is_read, frame = capture.retrieve()
+                if not is_read:
+                    break
+                yield number, frame
+            number += 1
+    finally:
+        capture.release()
+    if number == 0:
+        raise MediaError(f"{path}: no frame of this clip can be decoded")
+
+
+def _open_clip(path: Path) -> cv2.VideoCapture:
+    if not path.is_file():
+        raise MediaError(f"{path}: no such file")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise MediaError(f"{path}: not a clip that can be read here")
+    return capture
+
+
+def _read(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > _BIGGEST_FILE:
+        raise MediaError(f"{size:,} bytes is above the limit of {_BIGGEST_FILE:,}")
+    return path.read_bytes()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name in front of what is wrong with it."""
+    try:
+        yield
+    except MediaError as err:
+        raise MediaError(f"{path}: {err}") from err
+    except FileNotFoundError as err:
+        raise MediaError(f"{path}: no such file") from err
+    except OSError as err:
+        raise MediaError(f"{path}: cannot be read ({err.strerror})") from err

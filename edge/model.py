@@ -1,0 +1,337 @@
+"""A model file made callable: prepare, run, decode.
+
+Promises: what `recognise` found in or beside the file is what runs; pictures are written straight into the engine's
+memory; a bad input costs that input and names what was expected.
+Leaves out: cameras, rates, keeping results (`device`).
+Thread: one thread opens, runs and closes a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from edge.clock import Clock, SystemClock
+from edge.compute.decode import Decode, compile_decoder
+from edge.compute.picture import decode_picture
+from edge.compute.placement import Placement
+from edge.compute.steps import Preparation, compile_steps
+from edge.compute.tensors import Array, TensorSpec, quantize
+from edge.compute.text import TextPreparation, compile_text
+from edge.contract.manifest import ImageInput, InputSpec, Manifest, TensorInput, TextInput
+from edge.contract.messages import InputKind, Item, ModelRef, Timing
+from edge.dropin.found import Found, Overrides, Rule
+from edge.engines.api import Engine
+from edge.engines.open import open_engine
+from edge.errors import InferenceError, ManifestError, MediaError
+from edge.media import LONGEST_TEXT, decode_text, read_picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Model", "Prediction"]
+
+_Input: TypeAlias = "str | bytes | PathLike[str] | Array | float"
+_GRAY_AXES = 2
+_ALPHA_CHANNELS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a model said of one input. Sizes are those of the picture, 0 for texts and numbers.
+
+    `mask` is a class map (h, w) in the model's view of the picture; `placement.mask_to_frame` brings it to the frame.
+    """
+
+    kind: InputKind
+    items: tuple[Item, ...]
+    timing_ms: Timing
+    mask: Array | None = None
+    placement: Placement | None = None
+    width_px: int = 0
+    height_px: int = 0
+
+
+class Model:
+    """One model, open. Call it on a picture, a text or numbers; a context manager."""
+
+    def __init__(self, found: Found, engine: Engine, clock: Clock) -> None:
+        """Take over `engine`; use `Model.open`."""
+        self._engine = engine
+        self._clock = clock
+        self.manifest: Manifest = found.manifest
+        self.rules: tuple[Rule, ...] = found.rules
+        self.kind = _kind(found.manifest.input)
+        self.ref = ModelRef(
+            name=found.manifest.name,
+            version=found.manifest.version,
+            digest=found.digest,
+            engine=engine.runtime,
+        )
+        self._decode: Decode = compile_decoder(found.manifest.output, found.manifest.labels, engine.outputs)
+        self._image: Preparation | None = None
+        self._text: TextPreparation | None = None
+        match found.manifest.input:
+            case ImageInput(tensor=name):
+                self._place = _input_place(name, engine.inputs)
+                self._image = compile_steps(found.manifest.input, engine.inputs[self._place])
+            case TextInput():
+                self._text = compile_text(found.manifest.input, found.files, engine.inputs)
+            case TensorInput():
+                pass
+
+    @classmethod
+    def open(
+        cls,
+        path: str | PathLike[str],
+        *,
+        labels: str | PathLike[str] | None = None,
+        threads: int = 1,
+        overrides: Overrides | None = None,
+        clock: Clock | None = None,
+    ) -> Model:
+        """Open a model file or bundle.
+
+        Args:
+            path: a `.tflite` or `.onnx` file, or a folder with a `manifest.json`.
+            labels: a labels file to use instead of whatever the model brings.
+            threads: processor threads the engine may use.
+            overrides: what a person knows better than the file.
+            clock: where stage durations come from; the machine's own by default.
+
+        Raises:
+            ModelError: the file is no model, or the engine refuses it.
+            ManifestError: what the model wants or says cannot be told, or contradicts its tensors.
+            MissingExtraError: what this model needs is not installed.
+        """
+        from edge.dropin.recognise import recognise
+
+        chosen = overrides or Overrides()
+        if labels is not None:
+            chosen = replace(chosen, labels=Path(labels))
+        found = recognise(Path(path), overrides=chosen)
+        engine = open_engine(found.content, threads=threads)
+        try:
+            return cls(found, engine, clock or SystemClock())
+        except BaseException:
+            engine.close()
+            raise
+
+    def __call__(self, given: _Input) -> Prediction:
+        """Infer one input.
+
+        Args:
+            given: for a model of pictures a path, a file's bytes, or a uint8 array: (h, w, 3) BGR, (h, w) gray or
+                (h, w, 4) BGRA; for a model of texts a text (or its UTF-8 bytes), or the `Path` of one; for one of
+                numbers an array or a number, in real units.
+
+        Raises:
+            MediaError: the picture or text cannot be read.
+            InferenceError: it does not fit the model, or the engine failed.
+        """
+        match self.kind:
+            case InputKind.IMAGE:
+                return self.infer_image(_as_picture(given))
+            case InputKind.TEXT:
+                return self.infer_text(_as_text(given))
+            case InputKind.TENSOR:
+                return self.infer_tensor(given)
+
+    def infer_image(self, image_bgr: Array) -> Prediction:
+        """Infer a picture, uint8, (h, w, 3), BGR; it is not written to.
+
+        Raises:
+            InferenceError: the model takes no pictures, the picture does not fit, or the engine failed.
+        """
+        if self._image is None:
+            raise InferenceError(f"{self.ref.name} takes a {self.kind.value}, not a picture")
+        start = self._clock.monotonic_s()
+        placement, tensors = self._prepare(self._image, image_bgr)
+        if not placement.is_found:
+            prepared = self._clock.monotonic_s()
+            return _prediction(InputKind.IMAGE, (), Timing(prepare=_ms(start, prepared)), placement=placement)
+        return self._finish(tensors, placement, start)
+
+    def infer_text(self, text: str) -> Prediction:
+        """Infer a text.
+
+        Raises:
+            MediaError: above a million characters.
+            InferenceError: the model takes no text, or the engine failed.
+        """
+        if self._text is None:
+            raise InferenceError(f"{self.ref.name} takes a {self.kind.value}, not a text")
+        if len(text) > LONGEST_TEXT:
+            raise MediaError(f"a text of {len(text):,} characters is above the limit of {LONGEST_TEXT:,}; split it")
+        start = self._clock.monotonic_s()
+        return self._finish(self._text(text), None, start)
+
+    def infer_tensor(self, *given: object) -> Prediction:
+        """Infer numbers, one array for each input of the model; real units, quantised here where the model wants that.
+
+        Raises:
+            InferenceError: the model takes no plain numbers, they do not fit, or the engine failed.
+        """
+        if self.kind is not InputKind.TENSOR:
+            raise InferenceError(f"{self.ref.name} takes a {self.kind.value}, not plain numbers")
+        specs = self._engine.inputs
+        if len(given) != len(specs):
+            raise InferenceError(f"{self.ref.name} has {len(specs)} inputs and was given {len(given)}")
+        start = self._clock.monotonic_s()
+        return self._finish(tuple(_as_tensor(one, spec) for one, spec in zip(given, specs, strict=True)), None, start)
+
+    def close(self) -> None:
+        """Give the engine's memory back. Idempotent."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepare(self, prepare: Preparation, image: Array) -> tuple[Placement, tuple[Array, ...]]:
+        """Into the engine's own memory where it has any, that is where no dimension is free."""
+        if -1 in self._engine.inputs[self._place].shape:
+            tensor, placement = prepare(image)
+            return placement, (tensor,)
+        placements: list[Placement] = []
+
+        def write(out: Array) -> None:
+            placements.append(prepare.write(image, out))
+
+        self._engine.fill(self._place, write)
+        return placements[0], ()
+
+    def _finish(self, tensors: tuple[Array, ...], placement: Placement | None, start: float) -> Prediction:
+        prepared = self._clock.monotonic_s()
+        outputs = self._engine.run(tensors)
+        ran = self._clock.monotonic_s()
+        decoded = self._decode(outputs, placement)
+        decided = self._clock.monotonic_s()
+        timing = Timing(prepare=_ms(start, prepared), run=_ms(prepared, ran), decode=_ms(ran, decided))
+        items = decoded.items
+        if placement is not None and placement.region is not None:
+            items = tuple(_placed(item, placement) for item in items)
+        return _prediction(self.kind, items, timing, placement=placement, mask=decoded.mask)
+
+
+def _prediction(
+    kind: InputKind,
+    items: tuple[Item, ...],
+    timing: Timing,
+    *,
+    placement: Placement | None = None,
+    mask: Array | None = None,
+) -> Prediction:
+    return Prediction(
+        kind=kind,
+        items=items,
+        timing_ms=timing,
+        mask=mask,
+        placement=placement,
+        width_px=0 if placement is None else placement.width_px,
+        height_px=0 if placement is None else placement.height_px,
+    )
+
+
+def _ms(start_s: float, end_s: float) -> float:
+    return round((end_s - start_s) * 1000.0, 3)
+
+
+def _placed(item: Item, placement: Placement) -> Item:
+    """What was read off a located label is where the label is."""
+    region = placement.region
+    if item.box is not None or region is None:
+        return item
+    pixels = (
+        round(region.x1 * placement.width_px),
+        round(region.y1 * placement.height_px),
+        round(region.x2 * placement.width_px),
+        round(region.y2 * placement.height_px),
+    )
+    return Item(
+        label=item.label,
+        score=item.score,
+        index=item.index,
+        box=region,
+        box_px=pixels,
+        value=item.value,
+        pixels=item.pixels,
+        vector=item.vector,
+    )
+
+
+def _kind(spec: InputSpec) -> InputKind:
+    match spec:
+        case ImageInput():
+            return InputKind.IMAGE
+        case TextInput():
+            return InputKind.TEXT
+        case TensorInput():
+            return InputKind.TENSOR
+
+
+def _input_place(name: str | None, inputs: tuple[TensorSpec, ...]) -> int:
+    names = [spec.name for spec in inputs]
+    if name is None and len(inputs) == 1:
+        return 0
+    if name in names and len(inputs) == 1:
+        return names.index(name)
+    raise ManifestError(f"expected a model with one picture as its input, and this one has {', '.join(names)}")
+
+
+def _as_picture(given: object) -> Array:
+    if isinstance(given, np.ndarray):
+        return _as_bgr(given)
+    if isinstance(given, bytes):
+        return decode_picture(given)
+    if isinstance(given, str | PathLike):
+        return read_picture(Path(given))
+    raise InferenceError(f"expected a picture (a path, a file's bytes or a uint8 array), got {type(given).__name__}")
+
+
+def _as_bgr(array: Array) -> Array:
+    if array.dtype == np.uint8 and array.ndim == _GRAY_AXES:
+        return np.ascontiguousarray(np.repeat(array[:, :, None], 3, axis=2))
+    if array.dtype == np.uint8 and array.ndim == _GRAY_AXES + 1 and array.shape[2] == _ALPHA_CHANNELS:
+        return np.ascontiguousarray(array[:, :, :3])
+    return array  # the steps say what is wrong with any other
+
+
+def _as_text(given: object) -> str:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, PathLike):
+        try:
+            return decode_text(Path(given).read_bytes())
+        except OSError as err:
+            raise MediaError(f"{given}: cannot be read ({err.strerror})") from err
+    if isinstance(given, bytes):
+        return decode_text(given)
+    raise InferenceError(f"expected a text, its UTF-8 bytes or the path of one, got {type(given).__name__}")
+
+
+def _as_tensor(given: object, spec: TensorSpec) -> Array:
+    """Real numbers in the shape and dtype of an input; a missing batch axis and free dimensions are filled in."""
+    try:
+        real = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as err:
+        raise InferenceError(f"expected numbers for input {spec.name!r}, got {type(given).__name__}") from err
+    shape = spec.shape
+    if -1 not in shape:
+        fits = real.size == int(np.prod(shape, dtype=np.int64))
+    else:
+        real = real.reshape((1,) * (len(shape) - real.ndim) + real.shape) if real.ndim < len(shape) else real
+        fits = real.ndim == len(shape) and all(want in {-1, have} for want, have in zip(shape, real.shape, strict=True))
+        shape = real.shape
+    if not fits:
+        raise InferenceError(f"input {spec.name!r} wants {spec.shape} {spec.dtype}, got {real.size} numbers")
+    return quantize(real.reshape(shape), spec)
