@@ -21,7 +21,6 @@ from edge.compute.resize import resize
 from edge.compute.sobel import binary_edges, magnitude
 from edge.compute.tables import compile_tables
 from edge.compute.tensors import Array, TensorSpec
-from edge.contract.messages import Box
 from edge.contract.manifest import (
     CenterCrop,
     Channels,
@@ -36,6 +35,7 @@ from edge.contract.manifest import (
     Scale,
     Sobel,
 )
+from edge.contract.messages import Box
 from edge.errors import InferenceError, ManifestError
 
 __all__ = ["Placement", "Preparation", "compile_steps"]
