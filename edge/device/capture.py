@@ -81,7 +81,7 @@ class Box(Protocol[T_contra]):
 class Reporter(Protocol):
     """Who keeps what happened."""
 
-    def __call__(self, row_class: RowClass, event: Event) -> None:
+    def __call__(self, row_class: RowClass, event: Event, /) -> None:
         """Never waits for the network."""
         ...
 

@@ -9,17 +9,19 @@ Thread: `pipeline:<name>`. A `Meter` may be read from any.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from edge.clock import Clock
-from edge.compute.gate import Decision
 from edge.compute.tensors import Array
 from edge.compute.watch import Change
 from edge.contract.messages import GateReport, InputKind, Item, ModelRef, Quality, Result, Timing
 from edge.device.frame import Frame, Text
 from edge.errors import MediaError
+
+if TYPE_CHECKING:
+    from edge.compute.gate import Decision  # would load OpenCV, which a device that reads texts may lack
 
 __all__ = ["Answer", "FrameWork", "Gate", "Meter", "Prediction", "Predictor", "TextWork", "Watch", "Work"]
 
