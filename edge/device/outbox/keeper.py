@@ -1,0 +1,306 @@
+"""The store thread's work: gather rows, commit them together, and stay alive when the disk does not play along.
+
+Promises: a group of at most `group_rows` rows is one commit, at once when the last one was `group_ms` ago. A row that
+cannot be committed is counted, and the next commit that succeeds records the gap. A broken database is replaced.
+Leaves out: who asks (`store`), what a transaction does (`ledger`).
+Thread: `store`, and no other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from edge.clock import Clock
+from edge.contract.messages import Batch, Range
+from edge.device.outbox.config import OutboxConfig, OutboxStatus
+from edge.device.outbox.connection import Connect, CorruptError
+from edge.device.outbox.inbox import Flush, Inbox, Read, Settle, Waiting
+from edge.device.outbox.recovery import Opened, open_ledger, rebuild
+from edge.device.outbox.reserve import Reserve
+from edge.errors import DiskFullError, StoreError
+
+__all__ = ["Keeper", "Publish"]
+
+_log = logging.getLogger(__name__)
+
+# A receipt needs no flush of its own: losing it costs one duplicate. It waits this long for rows to share theirs.
+_SETTLE_S = 1.0
+# While the disk is full each attempt costs writes; trying at every row would wear a card that is in trouble already.
+_FULL_RETRY_S = 1.0
+_REFILL_S = 60.0
+
+
+class Publish(Protocol):
+    """Where the keeper tells how things are after each commit."""
+
+    def __call__(self, status: OutboxStatus, *, has_news: bool) -> None:
+        """`has_news`: there may be rows to read that were not there before."""
+        ...
+
+
+class Keeper:
+    """`open`, then `wait` and `turn` for ever, then `finish` and `close`."""
+
+    def __init__(
+        self, path: Path, config: OutboxConfig, clock: Clock, connect: Connect, inbox: Inbox, publish: Publish
+    ) -> None:
+        self._path = path
+        self._config = config
+        self._clock = clock
+        self._connect = connect
+        self._inbox = inbox
+        self._publish = publish
+        self._reserve = Reserve(path.with_suffix(".reserve"), config.reserve_kb * 1024)
+        self._opened: Opened | None = None
+        self._group: list[Waiting] = []
+        self._settles: list[Settle] = []
+        self._flushes: list[Flush] = []
+        self._unrecorded: Counter[str] = Counter()
+        self._is_urgent = False
+        self._committed_s = clock.monotonic_s() - 1e6
+        self._full_until_s: float | None = None
+        self._refill_at_s = 0.0
+
+    def open(self) -> None:
+        """Open the database, whatever state it is in.
+
+        Raises:
+            DiskFullError: there is no room even for that.
+            StoreError: a person must look.
+        """
+        try:
+            self._opened = open_ledger(self._path, self._connect, self._config, self._clock)
+        except DiskFullError:
+            self._reserve.give_back()
+            self._opened = open_ledger(self._path, self._connect, self._config, self._clock)
+        self._reserve.fill()
+        self._tell(has_news=True)
+
+    def close(self) -> None:
+        """Close the database; whoever still waits is told that it has stopped."""
+        stopped = StoreError("the outbox has stopped")
+        for row in (*self._group, *self._inbox.take_rows(self._config.queue_rows)):
+            if not row.future.done():
+                row.future.set_exception(stopped)
+        for request in (*self._flushes, *self._inbox.take_requests()):
+            if not isinstance(request, Settle) and not request.future.done():
+                request.future.set_exception(stopped)
+        if self._opened is not None:
+            self._opened.connection.close()
+            self._opened = None
+
+    def wait(self) -> None:
+        """Sleep until there is something to do."""
+        due_s = self._due_s()
+        if due_s is None:
+            self._inbox.bell.wait()
+        elif due_s > 0:
+            self._clock.wait(self._inbox.bell, due_s)
+        self._inbox.bell.clear()
+
+    def turn(self) -> None:
+        """Take what was asked, commit if it is time, answer."""
+        reads: list[Read] = []
+        for request in self._inbox.take_requests():
+            match request:
+                case Read():
+                    reads.append(request)
+                case Settle():
+                    self._take_receipt(request)
+                case Flush():
+                    self._flushes.append(request)
+        self._unrecorded.update(self._inbox.take_refused())
+        due_s = self._due_s()
+        if due_s is not None and due_s <= 0:
+            self._commit_due()
+        for read in reads:
+            self._answer(read)
+
+    def finish(self) -> None:
+        """Commit all that is left."""
+        self.turn()
+        self._is_urgent = True
+        while self._inbox.count() or self._settles or self._flushes or self._is_urgent:
+            self._full_until_s = None
+            self._commit_due()
+
+    def _due_s(self) -> float | None:
+        """Seconds until a commit is due, None when nothing waits for one."""
+        now_s = self._clock.monotonic_s()
+        waiting = self._inbox.count()
+        if self._is_urgent or self._flushes:
+            return 0.0
+        if self._full_until_s is not None and (waiting or self._unrecorded):
+            return 0.0 if waiting else self._full_until_s - now_s
+        if waiting >= self._config.group_rows:
+            return 0.0
+        if waiting or self._unrecorded:
+            return self._committed_s + self._config.group_ms / 1000 - now_s
+        return self._committed_s + _SETTLE_S - now_s if self._settles else None
+
+    def _take_receipt(self, settle: Settle) -> None:
+        self._settles.append(settle)
+        receipt = settle.receipt
+        books = self._database.ledger.books
+        is_known_higher = receipt.epoch == books.epoch and receipt.highest >= books.next_seq(books.epoch)
+        if receipt.nack or receipt.conflicts or is_known_higher:
+            self._is_urgent = True
+
+    def _commit_due(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        left = self._inbox.count()
+        while True:
+            self._group = self._inbox.take_rows(min(self._config.group_rows, max(left, 0)))
+            left -= len(self._group)
+            self._commit_group()
+            if not (left > 0 and (flushes or left >= self._config.group_rows)):
+                break
+        for flush in flushes:
+            flush.future.set_result(None)
+
+    def _commit_group(self) -> None:
+        rows = self._group
+        self._is_urgent = False
+        now_s = self._clock.monotonic_s()
+        if self._full_until_s is not None and now_s < self._full_until_s:
+            self._shed(rows, DiskFullError(f"{self._path.parent}: no room for the outbox"))
+            return
+        try:
+            self._commit(rows)
+        except StoreError as err:
+            self._make_do(rows, err)
+        self._committed_s = self._clock.monotonic_s()
+        self._group = []
+
+    def _commit(self, rows: Sequence[Waiting], *, has_settles: bool = True) -> None:
+        """One transaction, and a second try in a fresh database when this one turns out to be broken."""
+        try:
+            seqs = self._transact(rows, has_settles=has_settles)
+        except CorruptError as err:
+            self._rebuild(str(err))
+            seqs = self._transact(rows, has_settles=has_settles)
+        if has_settles:
+            self._settles.clear()
+        self._unrecorded.clear()
+        self._note_room(is_full=False)
+        self._tell(has_news=bool(rows) or has_settles)
+        for row, seq in zip(rows, seqs, strict=True):
+            row.future.set_result(seq)
+
+    def _transact(self, rows: Sequence[Waiting], *, has_settles: bool) -> range:
+        ledger = self._database.ledger
+        with ledger.transaction():
+            if has_settles:
+                for settle in self._settles:
+                    ledger.settle(settle.receipt, session=settle.session)
+            for why, count in self._unrecorded.items():
+                ledger.refuse(count, why)
+            seqs = ledger.append_all([(row.row_class, row.body) for row in rows])
+            ledger.keep_quota()
+        return seqs
+
+    def _make_do(self, rows: Sequence[Waiting], error: StoreError) -> None:
+        """The disk took no more: with the reserve given back the rows may fit after all, and if not, their gap does."""
+        self._reserve.give_back()
+        self._fold_log()
+        try:
+            self._commit(rows)
+        except StoreError:
+            self._shed(rows, error)
+        else:
+            return
+        # The gap alone may still fit where the receipts' many pages do not.
+        if not self._has_recorded(has_settles=True):
+            self._has_recorded(has_settles=False)
+        self._note_room(is_full=True)
+
+    def _has_recorded(self, *, has_settles: bool) -> bool:
+        try:
+            self._commit((), has_settles=has_settles)
+        except StoreError as err:
+            _log.debug("outbox: no room for the gap either: %s", err)
+            return False
+        return True
+
+    def _shed(self, rows: Sequence[Waiting], error: StoreError) -> None:
+        why = "disk_full" if isinstance(error, DiskFullError) else "store_failed"
+        if rows:
+            self._unrecorded[why] += len(rows)
+        for row in rows:
+            row.future.set_exception(DiskFullError(str(error)))
+        self._group = []
+
+    def _fold_log(self) -> None:
+        """Let the next transaction start at the log's beginning, over blocks that are ours already."""
+        try:
+            self._database.connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        except StoreError as err:
+            _log.debug("outbox: folding the log: %s", err)
+
+    def _note_room(self, *, is_full: bool) -> None:
+        now_s = self._clock.monotonic_s()
+        if is_full:
+            if self._full_until_s is None:
+                _log.warning("outbox %s: no room on the disk; rows become gaps until there is", self._path)
+            self._full_until_s = now_s + _FULL_RETRY_S
+            self._tell(has_news=False)
+        elif self._full_until_s is not None:
+            _log.info("outbox %s: there is room again", self._path)
+            self._full_until_s = None
+        if not is_full and now_s >= self._refill_at_s:
+            self._reserve.fill()
+            self._refill_at_s = now_s + _REFILL_S
+
+    def _rebuild(self, problem: str) -> None:
+        try:
+            self._database.connection.close()
+        except StoreError as err:
+            _log.debug("outbox: closing a broken database: %s", err)
+        self._opened = None
+        self._opened = rebuild(self._path, self._connect, self._config, self._clock, problem)
+        self._settles.clear()
+
+    def _answer(self, read: Read) -> None:
+        skip: dict[int, list[Range]] = {epoch: list(ranges) for epoch, ranges in read.skip.items()}
+        for settle in self._settles:
+            if settle.receipt.session == settle.session:
+                skip.setdefault(settle.receipt.epoch, []).extend(settle.receipt.ranges)
+        try:
+            batch = self._read(read, skip)
+        except StoreError as err:
+            read.future.set_exception(err)
+        else:
+            read.future.set_result(batch)
+
+    def _read(self, read: Read, skip: Mapping[int, Sequence[Range]]) -> Batch | None:
+        try:
+            return self._database.ledger.read(session=read.session, skip=skip, max_bytes=read.max_bytes)
+        except CorruptError as err:
+            self._rebuild(str(err))
+            self._tell(has_news=True)
+            return None
+
+    @property
+    def _database(self) -> Opened:
+        if self._opened is None:
+            # A rebuild failed earlier (no room, no permission); try again from the start.
+            self._opened = open_ledger(self._path, self._connect, self._config, self._clock)
+        return self._opened
+
+    def _tell(self, *, has_news: bool) -> None:
+        books = self._database.ledger.books
+        status = OutboxStatus(
+            epoch=books.epoch,
+            next_seq=books.next_seq(books.epoch),
+            rows=books.total_rows(),
+            size_bytes=books.total_bytes(),
+            evicted=books.evicted,
+            refused=books.refused + self._unrecorded.total(),
+            dead=books.dead,
+            is_full=self._full_until_s is not None,
+        )
+        self._publish(status, has_news=has_news)

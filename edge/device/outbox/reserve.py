@@ -1,0 +1,51 @@
+"""Room on the disk kept for the moment there is none.
+
+Promises: while filled, giving the file back frees its size for the outbox's own log.
+Leaves out: when to give it back (`store`).
+Thread: `store`, and no other.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["Reserve"]
+
+# Filling it again at the first free byte would take the room the outbox just waited for.
+_SPARE_FACTOR = 4
+
+
+class Reserve:
+    """A file of zeros beside the database."""
+
+    def __init__(self, path: Path, size_bytes: int) -> None:
+        self._path = path
+        self._size_bytes = size_bytes
+
+    def fill(self) -> None:
+        """Take the room, if the disk has plenty; a disk that has not is no error."""
+        if self._size() >= self._size_bytes or self._free() < _SPARE_FACTOR * self._size_bytes:
+            return
+        try:
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.posix_fallocate(handle, 0, self._size_bytes)
+            finally:
+                os.close(handle)
+        except OSError:
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Free the room."""
+        self._path.unlink(missing_ok=True)
+
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _free(self) -> int:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize
