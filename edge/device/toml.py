@@ -229,7 +229,7 @@ _PLAIN = {"`int`": "a whole number", "`float`": "a number", "`str`": "a string",
 
 def _plain(message: str) -> str:
     """The sentence of msgspec without its Python words and its `$` path inside the value."""
-    text = message.replace("Expected", "expected", 1).replace("Invalid enum value", "unknown value")
+    text = message.replace("Expected", "expected", 1).replace(" | null`", "`")  # TOML has no null
     for word, plain in _PLAIN.items():
         text = text.replace(word, plain)
     return text.replace(", got ", ", found ").replace(" - at `$", " at `").replace("`array`", "an array")
