@@ -27,10 +27,10 @@ from edge.contract.messages import (
     decode_body,
     encode_body,
 )
+from edge.contract.ranges import gather, hold, merge, subtract, touches
 from edge.device.outbox.books import ROW_OVERHEAD_BYTES, Books
 from edge.device.outbox.config import OutboxConfig
 from edge.device.outbox.connection import Connection
-from edge.device.outbox.ranges import gather, hold, merge, subtract, touches
 from edge.errors import ProtocolError, StoreError
 
 __all__ = ["Ledger"]
