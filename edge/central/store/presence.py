@@ -1,0 +1,65 @@
+"""Who is there: births, deaths and twins.
+
+Promises: a death is believed only for the session of the last birth (the will of an earlier run may come late); a kept
+state proves nothing about now; two sessions that take turns are two devices.
+Leaves out: rows and receipts (`write`).
+Thread: the writer's, inside its transaction.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from edge.central.store.arrived import StateSeen
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Presence", "note_state"]
+
+# One return happens in health: a broker may deliver an old birth again after a reconnect. A twin goes on for ever.
+_RETURNS_OF_A_TWIN = 2
+
+_BIRTH = """
+UPDATE device SET is_online = 1, session = ?, session_before = ?, returns = ?, epoch = ?, next_seq = ?,
+  backlog_rows = ?, backlog_bytes = ?, version = ?, state = ?, last_ms = coalesce(?, last_ms) WHERE id = ?
+"""
+_DEATH = """
+UPDATE device SET is_online = 0, session = ?, state = ?, last_ms = coalesce(?, last_ms) WHERE id = ?
+"""
+
+
+class Presence(Enum):
+    """What a state told."""
+
+    BORN = "born"
+    DIED = "died"
+    IGNORED = "ignored"
+    CLONED = "cloned"
+
+
+def note_state(connection: Connection, device: int, seen: StateSeen, now_ms: int) -> Presence:
+    """Store a birth or a death."""
+    session, before, returns = connection.exec_driver_sql(
+        "SELECT session, session_before, returns FROM device WHERE id = ?", (device,)
+    ).one()
+    state = seen.state
+    last_ms = None if seen.is_retained else now_ms
+    if not state.online:
+        if session is not None and session != state.session:
+            return Presence.IGNORED
+        connection.exec_driver_sql(_DEATH, (state.session, seen.raw, last_ms, device))
+        return Presence.DIED
+    has_returned = state.session == before and not seen.is_retained
+    if state.session != session:
+        before = session
+        returns += has_returned
+    connection.exec_driver_sql(
+        _BIRTH,
+        (
+            *(state.session, before, returns, state.epoch, state.next_seq, state.backlog_rows, state.backlog_bytes),
+            *(state.version, seen.raw, last_ms, device),
+        ),
+    )
+    return Presence.CLONED if has_returned and returns >= _RETURNS_OF_A_TWIN else Presence.BORN
