@@ -19,13 +19,17 @@ from msgspec import Meta, Struct
 
 from edge.compute.gate_config import GateConfig
 from edge.contract.ids import check_name
+from edge.contract.manifest import Color, Scoring
+from edge.contract.messages import InputKind
 from edge.device.outbox.config import OutboxConfig
 from edge.device.sources.config import FileConfig, FolderConfig, LinesConfig, SourceConfig
 from edge.device.toml import Document, parse, read_text
+from edge.device.toml_lines import KeyPath
+from edge.dropin.found import Fit, InputRange, Overrides, Task
 from edge.errors import ConfigError, InputError
 from edge.wire.config import BrokerConfig
 
-__all__ = ["ENVIRONMENT", "DeviceConfig", "DeviceSection", "PipelineConfig", "load_config"]
+__all__ = ["ENVIRONMENT", "DeviceConfig", "DeviceSection", "ModelHints", "PipelineConfig", "load_config"]
 
 # Few on purpose: what differs between otherwise equal devices, and what a container passes in.
 ENVIRONMENT: dict[str, tuple[str, str]] = {
@@ -40,6 +44,7 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "EDGE_BROKER_CA_FILE": ("broker", "ca_file"),
 }
 
+_BROKER_FILES = ("password_file", "ca_file", "cert_file", "key_file")
 _TEXT_TYPES = {"lines", "stdin", "mqtt"}
 
 
@@ -52,6 +57,25 @@ class DeviceSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     # Seconds between two health messages. Twice a minute shows a fault soon; lower costs the radio and the broker,
     # raised above a few minutes the dashboard shows devices as quiet that are well.
     state_every_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+
+
+class ModelHints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bare model file does not say about itself; stands above what it does say. `edge inspect` shows both.
+
+    `mean` and `std` have one value or one a channel, in pixels (0..255), or as shares of 255 where none exceeds 1.
+    """
+
+    task: Task | None = None
+    vocabulary: Path | None = None
+    kind: InputKind | None = None
+    input_range: InputRange | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    color: Color | None = None
+    fit: Fit | None = None
+    scoring: Scoring | None = None
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=1)] | None = None
 
 
 class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +93,11 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Characters of the text kept in its result. Enough to recognise it; raised, private texts travel and rows grow; 0
     # keeps none.
     keep_text_chars: Annotated[int, Meta(ge=0, le=65536)] = 200
+    hints: ModelHints = ModelHints()
+
+    def overrides(self) -> Overrides:
+        """What this section says about the model, as `edge.model` takes it."""
+        return Overrides(labels=self.labels, **msgspec.structs.asdict(self.hints))
 
 
 class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,7 +152,7 @@ def _check_names(document: Document) -> None:
             document.problem(("pipeline", index, "name"), f'"{name}" is taken by an earlier pipeline; names are unique')
 
 
-def _check_one_name(document: Document, path: tuple[str | int, ...], what: str) -> None:
+def _check_one_name(document: Document, path: KeyPath, what: str) -> None:
     name = document.get(path)
     if isinstance(name, str):
         try:
@@ -166,15 +195,14 @@ def _resource(source: Mapping[str, Any]) -> str:
 
 
 def _check_files(document: Document, folder: Path) -> None:
-    for index, raw in enumerate(_raw_pipelines(document)):
-        for key in ("model", "labels"):
-            value = raw.get(key)
-            if isinstance(value, str) and not _under(folder, value).exists():
-                document.problem(("pipeline", index, key), f"{_under(folder, value)} does not exist")
-    for key in ("password_file", "ca_file", "cert_file", "key_file"):
-        value = document.get(("broker", key))
-        if isinstance(value, str) and not _under(folder, value).is_file():
-            document.problem(("broker", key), f"{_under(folder, value)} does not exist")
+    paths: list[KeyPath] = [("broker", key) for key in _BROKER_FILES]
+    for index, _ in enumerate(_raw_pipelines(document)):
+        keys: tuple[KeyPath, ...] = (("model",), ("labels",), ("hints", "vocabulary"))
+        paths += [("pipeline", index, *key) for key in keys]
+    for path in paths:
+        value = document.get(path)
+        if isinstance(value, str) and not _under(folder, value).exists():
+            document.problem(path, f"{_under(folder, value)} does not exist")
 
 
 def _under(folder: Path, value: str | Path) -> Path:
@@ -183,9 +211,7 @@ def _under(folder: Path, value: str | Path) -> Path:
 
 def _absolute(config: DeviceConfig, folder: Path) -> DeviceConfig:
     files = {
-        key: str(_under(folder, value))
-        for key in ("password_file", "ca_file", "cert_file", "key_file")
-        if (value := getattr(config.broker, key)) is not None
+        key: str(_under(folder, value)) for key in _BROKER_FILES if (value := getattr(config.broker, key)) is not None
     }
     return msgspec.structs.replace(
         config,
@@ -201,4 +227,7 @@ def _absolute_pipeline(pipeline: PipelineConfig, folder: Path) -> PipelineConfig
         source = msgspec.structs.replace(source, path=str(_under(folder, source.path)))
     labels = None if pipeline.labels is None else _under(folder, pipeline.labels)
     model = _under(folder, pipeline.model)
-    return msgspec.structs.replace(pipeline, model=model, labels=labels, source=source)
+    hints = pipeline.hints
+    if hints.vocabulary is not None:
+        hints = msgspec.structs.replace(hints, vocabulary=_under(folder, hints.vocabulary))
+    return msgspec.structs.replace(pipeline, model=model, labels=labels, source=source, hints=hints)

@@ -8,6 +8,7 @@ import pytest
 
 from edge.device.config import ENVIRONMENT, DeviceConfig, load_config
 from edge.device.sources.config import FileConfig, LinesConfig, PipeConfig, PipePreset, StreamConfig, V4l2Config
+from edge.dropin.found import Task
 from edge.errors import ConfigError
 
 HEAD = """\
@@ -226,6 +227,21 @@ def test_every_documented_variable_names_a_key_that_exists(folder: Path) -> None
     config = _load(folder, HEAD + CAMERA)
     for section, key in ENVIRONMENT.values():
         assert hasattr(getattr(config, section), key)
+
+
+def test_what_a_bare_model_file_does_not_say_can_be_said_here(folder: Path) -> None:
+    text = HEAD + CAMERA.replace("[pipeline.source]", 'labels = "labels.txt"\n[pipeline.source]')
+    text += '[pipeline.hints]\ntask = "classify"\nmean = [127.5]\nthreshold = 0.4\nvocabulary = "labels.txt"\n'
+    found = _load(folder, text).pipelines[0].overrides()
+    assert (found.task, found.mean, found.threshold) == (Task.CLASSIFY, (127.5,), 0.4)
+    assert (found.labels, found.vocabulary) == (folder / "labels.txt", folder / "labels.txt")
+
+
+def test_hints_are_as_strict_as_the_rest(folder: Path) -> None:
+    text = HEAD + CAMERA + '[pipeline.hints]\ntask = "clasify"\nvocabulary = "none.txt"\n'
+    found = _problems(folder, text)
+    assert [problem.split(": ")[1] for problem in found] == ["pipeline.hints.task", "pipeline.hints.vocabulary"]
+    assert 'did you mean "classify"?' in found[0]
 
 
 def test_a_missing_model_can_be_left_to_its_pipeline(folder: Path) -> None:
