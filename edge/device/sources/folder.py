@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 from edge.clock import Clock
 from edge.device.frame import Frame
-from edge.device.sources import opencv
 from edge.device.sources.api import Refused
 from edge.device.sources.config import FolderConfig
 from edge.device.sources.opencv import Image
@@ -21,7 +19,7 @@ from edge.errors import MediaError, SourceError
 
 __all__ = ["FolderSource"]
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 class FolderSource:
@@ -29,12 +27,10 @@ class FolderSource:
 
     is_live = False
 
-    def __init__(self, config: FolderConfig, clock: Clock, refused: Refused, cv2: Any = None) -> None:
-        """`cv2` stands in for the module."""
+    def __init__(self, config: FolderConfig, clock: Clock, refused: Refused) -> None:
         self._config = config
         self._clock = clock
         self._refused = refused
-        self._cv2 = cv2
         self._closed = threading.Event()
         self._closed.set()
         self._waiting: list[Path] = []  # in reverse: the next one is the last
@@ -44,7 +40,6 @@ class FolderSource:
 
     def open(self) -> None:
         """See `FrameSource`. Begins at the first picture."""
-        self._cv2 = self._cv2 or opencv.load()
         self._waiting = self._list()
         self._number = self._good = 0
         self._due_s = self._clock.monotonic_s()
@@ -88,13 +83,13 @@ class FolderSource:
         return self._waiting.pop()
 
     def _read(self, path: Path) -> Image | None:
+        from edge.media import read_picture  # loads OpenCV
+
         try:
-            return opencv.decode_picture(self._cv2, path.read_bytes(), str(path))
-        except OSError as err:
-            self._refused(f"{path}: cannot be read: {err.strerror}")
+            return read_picture(path)
         except MediaError as err:
             self._refused(str(err))
-        return None
+            return None
 
     def _frame(self, image: Image) -> Frame:
         number, self._number = self._number, self._number + 1

@@ -20,13 +20,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edge.errors import MediaError, MissingExtraError, SourceError
+from edge.errors import MissingExtraError, SourceError
 
 __all__ = [
     "Image",
     "VideoCapture",
     "clip",
-    "decode_picture",
     "load",
     "stream",
     "v4l2",
@@ -203,22 +202,6 @@ def clip(cv2: Any, path: str) -> VideoCapture:
                 return capture
             capture.release()
     raise SourceError(f"{path}: not a video that OpenCV can decode; ffprobe tells what it is")
-
-
-def decode_picture(cv2: Any, content: bytes, name: str) -> Image:
-    """A file's bytes as uint8 (height, width, 3) BGR, turned upright; 16 bits and CMYK are brought to that.
-
-    Raises:
-        MediaError: not a picture.
-    """
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    except cv2.error as err:  # a size beyond its limits
-        raise MediaError(f"{name}: {err}") from err
-    if image is None:
-        raise MediaError(f"{name}: not a picture, or cut short ({len(content)} bytes)")
-    picture: Image = image
-    return picture
 
 
 def yuv420_to_bgr(cv2: Any, planes: Image) -> Image:
