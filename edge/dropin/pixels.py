@@ -16,6 +16,7 @@ from edge.compute.tensors import TensorSpec
 from edge.contract.manifest import Normalize, Scale
 from edge.dropin.found import Candidate, Draft, Facts, InputRange, Overrides
 from edge.dropin.graph import Graph
+from edge.dropin.twin import find_twin
 
 __all__ = ["normalization_of", "range_of", "read_normalization", "steps_of"]
 
@@ -62,6 +63,9 @@ def read_normalization(candidate: Candidate, graph: Graph, draft: Draft) -> None
         return
     if spec.dtype.kind in "iu":
         draft.learn(Facts(normalization=_RAW), "integer input: pixels as they are")
+        return
+    if (twin := find_twin(candidate)) is not None and (found := range_of(twin[1])) is not None:
+        draft.learn(Facts(normalization=_RANGES[found].steps), f"its quantised twin {twin[0]} takes {found}")
         return
     steps, why = _custom(candidate, graph, draft)
     draft.learn(Facts(normalization=steps), f"{why}; {_FLAG}", is_assumed=True)
