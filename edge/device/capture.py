@@ -81,7 +81,7 @@ class Box(Protocol[T_contra]):
 class Reporter(Protocol):
     """Who keeps what happened."""
 
-    def __call__(self, row_class: RowClass, event: Event, /) -> None:
+    def __call__(self, row_class: RowClass, event: Event, /) -> object:
         """Never waits for the network."""
         ...
 
@@ -91,6 +91,11 @@ class Reader(Protocol[T_co]):
 
     def open(self) -> None:
         """See the source."""
+        ...
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether what the source had accepted is still read after a stop: texts are, frames are not worth it."""
         ...
 
     def next(self) -> tuple[T_co | None, bool]:
@@ -105,6 +110,8 @@ class Reader(Protocol[T_co]):
 class FrameReader:
     """A `FrameSource` as a `Reader`."""
 
+    is_drained = False
+
     def __init__(self, source: FrameSource) -> None:
         self._source = source
         self.open = source.open
@@ -118,6 +125,8 @@ class FrameReader:
 
 class TextReader:
     """A `TextSource` as a `Reader`."""
+
+    is_drained = True
 
     def __init__(self, source: TextSource) -> None:
         self._source = source
@@ -170,9 +179,9 @@ class Capture(Generic[T]):
 
     def _pump(self, kept: Kept) -> bool:
         """Move items until the source ends (True) or the thread is told to stop (False)."""
-        while not kept.stop.is_set():
+        while self._reader.is_drained or not kept.stop.is_set():
             item, is_over = self._reader.next()
-            if kept.stop.is_set():
+            if item is None and kept.stop.is_set():
                 return False  # a read that was woken looks like an end
             self._went_well(kept)
             if is_over:

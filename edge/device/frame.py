@@ -7,6 +7,7 @@ Thread: made by a source's thread, read by a pipeline's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,8 @@ __all__ = ["Frame", "Text"]
 class Frame:
     """A picture: uint8, (height, width, 3), BGR. `captured_s` is monotonic seconds, `made_ms` wall milliseconds.
 
-    `media_s` is the time inside a clip that plays as fast as it can, so that what counts in seconds (the gate's hold and
-    heartbeat) means the clip's seconds; it never goes back, not even where the clip loops. None: time is time.
+    `media_s` is the time inside a clip that plays as fast as it can, so that what counts in seconds (the gate's hold
+    and heartbeat) means the clip's seconds; it never goes back, not even where the clip loops. None: time is time.
     """
 
     image: npt.NDArray[np.uint8] | npt.NDArray[Any]
@@ -33,10 +34,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A text. `id` is what its answer will name; `reply_to` an extra topic for the answer."""
+    """A text. `id` is what its answer will name; `reply_to` an extra topic for the answer.
+
+    `taken` is called, from any thread, once its answer is committed: until then whoever sent the text keeps it.
+    """
 
     text: str
     id: str
     captured_s: float
     made_ms: int
     reply_to: str | None = None
+    taken: Callable[[], None] | None = None

@@ -9,6 +9,7 @@ Thread: `pipeline:<name>` opens, runs and closes the model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import closing
 from typing import Generic, Protocol, TypeVar
 
@@ -43,8 +44,11 @@ class Inbox(Protocol[T_co]):
 class Outlet(Protocol):
     """Where results and events go. Nothing here waits for the network."""
 
-    def keep(self, row_class: RowClass, body: Result | Event) -> None:
-        """Hand it to the outbox. May wait for the disk, which is how a fast clip is slowed down."""
+    def keep(self, row_class: RowClass, body: Result | Event) -> Future[int]:
+        """Hand it to the outbox; done when it is committed, or lost for good.
+
+        May wait for the disk, which is how a fast clip is slowed down.
+        """
         ...
 
     def show(self, result: Result, reply_to: str | None) -> None:
@@ -78,6 +82,7 @@ class Pipeline(Generic[T]):
         """See `supervisor.Life`. Returns when the inbox has ended."""
         self._failed_in_row = 0
         kept.pulse.working(_OPEN_BUDGET_S)
+        self._work.prepare()
         with closing(self._open_model()) as model:
             if model.kind is not self._work.kind:
                 raise ModelError(
@@ -112,9 +117,14 @@ class Pipeline(Generic[T]):
         except (InferenceError, MediaError) as err:
             self._failed(err, item)
             return False
+        except Exception as err:
+            # A defect of ours is the supervisor's business, but this item shall not come back and meet it again.
+            if isinstance(item, Text):
+                self._refuse(item, f"{type(err).__name__}: {err}")
+            raise
         self._failed_in_row = 0
         if answer is not None:
-            self._outlet.keep(RowClass.RESULT, answer.result)
+            _when_kept(item, self._outlet.keep(RowClass.RESULT, answer.result))
             self._outlet.show(answer.result, answer.reply_to)
             self.meter.results += 1
         return True
@@ -125,7 +135,7 @@ class Pipeline(Generic[T]):
         self.meter.error = str(err)
         # A text is somebody's question, and each deserves its answer; of a run of bad frames the first one tells all.
         if isinstance(item, Text):
-            self._outlet.keep(RowClass.RESULT, self._event("text", "refused", f"text {item.id}: {err}"))
+            self._refuse(item, str(err))
         elif self._failed_in_row == 0:
             self._outlet.keep(RowClass.RESULT, self._event("frame", "refused", f"frame {item.number}: {err}"))
         if isinstance(err, InferenceError):  # a bad text says nothing about the model
@@ -133,8 +143,19 @@ class Pipeline(Generic[T]):
             if self._failed_in_row >= _MANY_FAILURES:
                 raise InferenceError(f"{self._failed_in_row} inputs in a row failed, the last one: {err}") from err
 
+    def _refuse(self, item: Text, why: str) -> None:
+        event = self._event("text", "refused", f"text {item.id}: {why}")
+        _when_kept(item, self._outlet.keep(RowClass.RESULT, event))
+
     def _event(self, name: str, state: str, detail: str) -> Event:
         return Event(name=name, state=state, made_ms=self._clock.wall_ms(), pipeline=self._name, detail=detail)
+
+
+def _when_kept(item: Frame | Text, kept: Future[int]) -> None:
+    """Tell whoever sent a text that it may be forgotten, once its answer is safe (or recorded as lost)."""
+    taken = item.taken if isinstance(item, Text) else None
+    if taken is not None:
+        kept.add_done_callback(lambda _: taken())
 
 
 def tell_change(pipeline: str, outlet: Outlet, clock: Clock, change: Change) -> None:

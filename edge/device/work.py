@@ -18,7 +18,7 @@ from edge.compute.tensors import Array
 from edge.compute.watch import Change
 from edge.contract.messages import GateReport, InputKind, Item, ModelRef, Quality, Result, Timing
 from edge.device.frame import Frame, Text
-from edge.errors import MediaError
+from edge.errors import InferenceError, MediaError
 
 if TYPE_CHECKING:
     from edge.compute.gate import Decision  # would load OpenCV, which a device that reads texts may lack
@@ -140,6 +140,14 @@ class Work(Protocol[T_contra]):
         """What model it needs."""
         ...
 
+    def prepare(self) -> None:
+        """Load what it needs, on the thread that will use it. Called again after a failure.
+
+        Raises:
+            MissingExtraError: it is not installed.
+        """
+        ...
+
     def infer(self, model: Predictor, item: T_contra, meter: Meter) -> Answer | None:
         """None: the item never reached the model.
 
@@ -155,16 +163,32 @@ class FrameWork:
 
     kind = InputKind.IMAGE
 
-    def __init__(self, name: str, gate: Gate, watch: Watch, changed: Callable[[Change], None], clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        open_gate: Callable[[], Gate],
+        watch: Watch,
+        changed: Callable[[Change], None],
+        clock: Clock,
+    ) -> None:
         self._name = name
-        self._gate = gate
+        self._open_gate = open_gate
+        self._gate: Gate | None = None
         self._watch = watch
         self._changed = changed
         self._clock = clock
         self._skipped = 0  # since the last frame that was inferred
 
+    def prepare(self) -> None:
+        """See `Work`. A gate that knows its camera is kept."""
+        if self._gate is None:
+            self._gate = self._open_gate()
+
     def infer(self, model: Predictor, item: Frame, meter: Meter) -> Answer | None:
         """See `Work`."""
+        if self._gate is None:
+            raise InferenceError("prepare() was not called")
         began_s = self._clock.monotonic_s()
         decision = self._gate.decide(item.image, item.captured_s if item.media_s is None else item.media_s)
         gate_ms = (self._clock.monotonic_s() - began_s) * 1000
@@ -211,6 +235,9 @@ class TextWork:
         self._max_chars = max_chars
         self._keep_chars = keep_chars
         self._clock = clock
+
+    def prepare(self) -> None:
+        """See `Work`. The model brings all that texts need."""
 
     def infer(self, model: Predictor, item: Text, meter: Meter) -> Answer | None:
         """See `Work`."""

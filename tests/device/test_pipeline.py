@@ -38,7 +38,13 @@ class Bench:
         self.gate = gate or ScriptedGate()
         self.changes: list[Change] = []
         self.work: FrameWork | TextWork = (
-            FrameWork("porch", self.gate, watch or ScriptedWatch(), self.changes.append, self.clock)
+            FrameWork(
+                "porch",
+                open_gate=lambda: self.gate,
+                watch=watch or ScriptedWatch(),
+                changed=self.changes.append,
+                clock=self.clock,
+            )
             if kind is InputKind.IMAGE
             else TextWork("porch", max_chars=1000, keep_chars=keep_chars, clock=self.clock)
         )

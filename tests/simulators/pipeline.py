@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,13 +96,20 @@ class Keeping:
         self.kept: list[tuple[RowClass, Result | Event]] = []
         self.shown: list[tuple[Result, str | None]] = []
         self.order: list[str] = []
+        self.futures: list[Future[int]] = []
+        self.commits = True
         self._changed = threading.Condition()
 
-    def keep(self, row_class: RowClass, body: Result | Event) -> None:
+    def keep(self, row_class: RowClass, body: Result | Event) -> Future[int]:
+        future: Future[int] = Future()
+        self.futures.append(future)
+        if self.commits:
+            future.set_result(len(self.futures))
         with self._changed:
             self.kept.append((row_class, body))
             self.order.append("keep")
             self._changed.notify_all()
+        return future
 
     def show(self, result: Result, reply_to: str | None) -> None:
         self.shown.append((result, reply_to))

@@ -7,6 +7,8 @@ Thread: `push` from the wire's, `read` from `capture`, `close` from any.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edge.clock import Clock
 from edge.contract.messages import TextRequest
 from edge.device.frame import Text
@@ -37,8 +39,11 @@ class MqttTexts:
         """See `TextSource`."""
         self._box = Refusing(self._config.max_waiting)
 
-    def push(self, request: TextRequest) -> bool:
-        """Take a text without waiting. False when it is too long, or there is no room; `refused` was told."""
+    def push(self, request: TextRequest, taken: Callable[[], None] | None = None) -> bool:
+        """Take a text without waiting. False when it is too long, or there is no room; `refused` was told.
+
+        `taken` is called once the answer of a text that was taken is committed.
+        """
         size = len(request.text.encode("utf-8", "replace"))
         if size > self._config.max_text_bytes:
             limit = self._config.max_text_bytes
@@ -51,6 +56,7 @@ class MqttTexts:
             captured_s=self._clock.monotonic_s(),
             made_ms=self._clock.wall_ms(),
             reply_to=request.reply_to,
+            taken=taken,
         )
         if self._box.put(text):
             return True

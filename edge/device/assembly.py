@@ -1,0 +1,132 @@
+"""From the config of one pipeline to its threads.
+
+Promises: what is heavy (OpenCV, an engine, a tokenizer) is imported by the thread that needs it, and only if a pipeline
+needs it, so that what is missing stops that pipeline alone.
+Leaves out: what pipelines share (`app`).
+Thread: main; gate and model open on `pipeline:<name>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge.clock import Clock
+from edge.compute.gate_config import GateConfig
+from edge.compute.watch import QualityWatch
+from edge.contract.messages import Event, RowClass, TextRequest
+from edge.device.capture import FrameReader, TextReader
+from edge.device.config import PipelineConfig
+from edge.device.frame import Frame, Text
+from edge.device.mailbox import Bounded, Latest
+from edge.device.pipeline import Outlet, tell_change
+from edge.device.running import Running
+from edge.device.sources.config import FrameSourceConfig, LinesConfig, MqttConfig, StdinConfig, TextSourceConfig
+from edge.device.sources.open import open_source
+from edge.device.supervisor import Supervisor
+from edge.device.work import FrameWork, Gate, Predictor, TextWork
+from edge.errors import MissingExtraError
+
+__all__ = ["Assembled", "Shared", "assemble"]
+
+# Frames of a clip on their way: one is inferred, one waits, one is being decoded. Each is megabytes.
+_FRAMES = 2
+# Texts on their way to the model. The source keeps the rest where it is: in the file, in the pipe, in its own bound.
+_TEXTS = 64
+# Longest text that reaches a model. No tokenizer here looks at more than some hundred words; above it, time is wasted.
+_MAX_CHARS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all pipelines have in common."""
+
+    supervisor: Supervisor
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """A pipeline that runs, and where to put texts that were sent to it (None: it takes none)."""
+
+    config: PipelineConfig
+    running: Running[Frame] | Running[Text]
+    push: Callable[[TextRequest, Callable[[], None]], bool] | None
+
+
+def assemble(config: PipelineConfig, outlet: Outlet, shared: Shared) -> Assembled:
+    """Start the threads of one pipeline."""
+    source = config.source
+    if isinstance(source, LinesConfig | StdinConfig | MqttConfig):
+        return _texts(config, source, outlet, shared)
+    return _frames(config, source, outlet, shared)
+
+
+def _frames(config: PipelineConfig, source_config: FrameSourceConfig, outlet: Outlet, shared: Shared) -> Assembled:
+    source = open_source(source_config, shared.clock, refused=_refused(config.name, "frame", outlet, shared.clock))
+    box: Latest[Frame] | Bounded[Frame] = Latest() if source.is_live else Bounded(_FRAMES)
+    work = FrameWork(
+        config.name,
+        open_gate=lambda: _open_gate(config.gate),
+        watch=QualityWatch(),
+        changed=lambda change: tell_change(config.name, outlet, shared.clock, change),
+        clock=shared.clock,
+    )
+    running = Running(
+        config.name,
+        reader=FrameReader(source),
+        box=box,
+        work=work,
+        open_model=lambda: _open_model(config, shared.clock),
+        outlet=outlet,
+        supervisor=shared.supervisor,
+        clock=shared.clock,
+    )
+    return Assembled(config=config, running=running, push=None)
+
+
+def _texts(config: PipelineConfig, source_config: TextSourceConfig, outlet: Outlet, shared: Shared) -> Assembled:
+    refused = _refused(config.name, "text", outlet, shared.clock)
+    push = None
+    if isinstance(source_config, MqttConfig):
+        fed = open_source(source_config, shared.clock, refused=refused)
+        reader, push = TextReader(fed), fed.push
+    else:
+        reader = TextReader(open_source(source_config, shared.clock, refused=refused))
+    running = Running(
+        config.name,
+        reader=reader,
+        box=Bounded[Text](_TEXTS),
+        work=TextWork(config.name, max_chars=_MAX_CHARS, keep_chars=config.keep_text_chars, clock=shared.clock),
+        open_model=lambda: _open_model(config, shared.clock),
+        outlet=outlet,
+        supervisor=shared.supervisor,
+        clock=shared.clock,
+    )
+    return Assembled(config=config, running=running, push=push)
+
+
+def _open_gate(config: GateConfig) -> Gate:
+    try:
+        from edge.compute.gate import Gate as SobelGate
+    except ModuleNotFoundError as err:
+        raise MissingExtraError("OpenCV", "vision") from err
+    return SobelGate(config)
+
+
+def _open_model(config: PipelineConfig, clock: Clock) -> Predictor:
+    try:
+        from edge.model import Model
+    except ModuleNotFoundError as err:
+        raise MissingExtraError("OpenCV", "vision") from err
+    return Model.open(config.model, threads=config.threads, overrides=config.overrides(), clock=clock)
+
+
+def _refused(pipeline: str, name: str, outlet: Outlet, clock: Clock) -> Callable[[str], None]:
+    """For a source to tell what it had to skip: the answer to that input, so it counts as a result."""
+
+    def tell(sentence: str) -> None:
+        event = Event(name=name, state="refused", made_ms=clock.wall_ms(), pipeline=pipeline, detail=sentence)
+        outlet.keep(RowClass.RESULT, event)
+
+    return tell
