@@ -27,7 +27,6 @@ _IMAGENET = (
 _SIGNED = (Normalize(mean=(127.5,), std=(127.5,)),)
 _UNIT = (Scale(factor=1 / 255),)
 _RAW: tuple[Scale | Normalize, ...] = ()
-_ULTRAFACE = (Normalize(mean=(127.0,), std=(128.0,)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,6 @@ def _custom(candidate: Candidate, graph: Graph, draft: Draft) -> tuple[tuple[Sca
     """What float models of this kind of file usually take."""
     if graph.producer == "CNTK":
         return _RAW, "pixels 0..255, as CNTK models take them"
-    if draft.facts.detect is not None and draft.facts.labels == ("background", "face"):
-        return _ULTRAFACE, "(x - 127) / 128, as UltraFace was trained"
     if candidate.kind == "tflite":
         return _SIGNED, "(x - 127.5) / 127.5, the custom of float TFLite models"
     if draft.facts.detect is not None or candidate.report.inputs[0].shape[1] == 1:

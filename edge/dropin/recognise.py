@@ -17,6 +17,7 @@ from pathlib import Path
 from edge.contract.manifest import Manifest
 from edge.dropin.bundle import Bundle, beside, check_variant, open_bundle, override
 from edge.dropin.compose import apply_overrides, compose
+from edge.dropin.families import read_families
 from edge.dropin.found import Candidate, Draft, Found, Overrides, Rule
 from edge.dropin.graph import read_graph
 from edge.dropin.huggingface import read_folder
@@ -76,6 +77,7 @@ def _run_rules(candidate: Candidate, draft: Draft, overrides: Overrides) -> None
     read_zip_metadata(candidate, draft)
     read_onnx_properties(candidate, draft)
     read_folder(candidate, draft)
+    read_families(candidate, draft)
     read_kind(candidate, draft)
     read_classes(candidate, graph, draft)
     if overrides.labels is None:

@@ -25,8 +25,6 @@ _MOST_COLUMNS = 1024
 _BOX = 4
 _SSD_OUTPUTS = 4
 _YOLO_STRIDES = (8, 16, 32)
-_ULTRAFACE_LABELS = ("background", "face")
-_ULTRAFACE_SIZES = {(240, 320), (480, 640)}
 
 
 def read_classes(candidate: Candidate, graph: Graph, draft: Draft) -> None:
@@ -68,7 +66,7 @@ def read_input_shape(candidate: Candidate, graph: Graph, draft: Draft) -> None:
     height, width, channels, _ = image_layout(candidate.report.inputs[0])
     if channels == 1:
         draft.learn(Facts(color=Color.GRAY), "input shape")
-    draft.learn(Facts(color=Color.RGB), "the custom; --color overrules it", is_assumed=True)
+    draft.learn(Facts(color=Color.RGB), "rgb; --color overrules it", is_assumed=True)
     if draft.facts.fit is None:
         if min(height, width) <= 0:
             raise ModelError("the model leaves its picture size free; write a manifest.json with a resize step")
@@ -150,29 +148,14 @@ def _learn_detector(candidate: Candidate, draft: Draft) -> None:
     outputs = candidate.report.outputs
     pair = _scores_and_boxes(outputs)
     if pair is not None:
-        _learn_anchors(candidate, pair, draft)
+        detect = Detect(format=DetectFormat.SCORES_BOXES, scores=pair[0].name, boxes=pair[1].name, background=0)
+        draft.learn(Facts(task=Task.DETECT, detect=detect), "output shapes; --task overrules it", is_assumed=True)
     elif len(outputs) == _SSD_OUTPUTS and any(len(spec.shape) == 3 and spec.shape[-1] == _BOX for spec in outputs):  # noqa: PLR2004
         detect = Detect(format=DetectFormat.SSD, box_order=(1, 0, 3, 2))
-        draft.learn(Facts(task=Task.DETECT, detect=detect), "output shapes", is_assumed=True)
+        draft.learn(Facts(task=Task.DETECT, detect=detect), "output shapes; --task overrules it", is_assumed=True)
     else:
         names = ", ".join(spec.name for spec in outputs)
         raise ModelError(f"the model has {len(outputs)} outputs ({names}) of no form known here; write a manifest.json")
-
-
-def _learn_anchors(candidate: Candidate, pair: tuple[TensorSpec, TensorSpec], draft: Draft) -> None:
-    scores, boxes = pair
-    detect = Detect(format=DetectFormat.SCORES_BOXES, scores=scores.name, boxes=boxes.name, background=0)
-    if _is_ultraface(candidate, scores, boxes):
-        known = Facts(
-            task=Task.DETECT,
-            detect=Detect(
-                format=DetectFormat.SCORES_BOXES, scores=scores.name, boxes=boxes.name, background=0, iou=0.3
-            ),
-            threshold=0.7,
-            labels=_ULTRAFACE_LABELS,
-        )
-        draft.learn(known, "UltraFace, by its names and shapes")
-    draft.learn(Facts(task=Task.DETECT, detect=detect), "output shapes", is_assumed=True)
 
 
 def _learn_task(candidate: Candidate, graph: Graph, draft: Draft) -> None:
@@ -183,7 +166,7 @@ def _learn_task(candidate: Candidate, graph: Graph, draft: Draft) -> None:
         detect = Detect(format=DetectFormat.YOLO, normalized=candidate.kind == "tflite")
         draft.learn(Facts(task=Task.DETECT, detect=detect), f"output shape: {columns} columns", is_assumed=True)
     elif last == "ArgMax" or (kind is InputKind.IMAGE and len(output.shape) >= 3 and len(shape) >= 2):  # noqa: PLR2004
-        draft.learn(Facts(task=Task.SEGMENT), "output shape", is_assumed=last != "ArgMax")
+        draft.learn(Facts(task=Task.SEGMENT), "output shape; --task overrules it", is_assumed=last != "ArgMax")
     elif len(shape) > 1:
         sizes = "x".join("?" if size < 0 else str(size) for size in output.shape)
         raise ModelError(f"the model's output is {sizes}, of no form known here; write a manifest.json")
@@ -196,12 +179,12 @@ def _learn_task(candidate: Candidate, graph: Graph, draft: Draft) -> None:
         draft.learn(Facts(task=task), "the model's last operation (Sigmoid)")
     elif shape in {(), (1,)}:
         task = Task.BINARY if labels is not None and len(labels) == 2 else Task.REGRESS  # noqa: PLR2004
-        draft.learn(Facts(task=task), "output shape", is_assumed=True)
+        draft.learn(Facts(task=task), "output shape; --task overrules it", is_assumed=True)
     elif labels is not None or kind is InputKind.IMAGE:
-        draft.learn(Facts(task=Task.CLASSIFY), "output shape", is_assumed=True)
+        draft.learn(Facts(task=Task.CLASSIFY), "output shape; --task overrules it", is_assumed=True)
     else:
         task = Task.EMBED if kind is InputKind.TEXT else Task.REGRESS
-        draft.learn(Facts(task=task), "output shape and no labels", is_assumed=True)
+        draft.learn(Facts(task=task), "output shape and no labels; --task overrules it", is_assumed=True)
 
 
 def _learn_scoring(candidate: Candidate, graph: Graph, draft: Draft) -> None:
@@ -213,7 +196,7 @@ def _learn_scoring(candidate: Candidate, graph: Graph, draft: Draft) -> None:
         return
     draft.learn(
         Facts(scoring=Scoring.NONE),
-        f"the model's own numbers ({last or 'unknown operation'} comes last)",
+        "the model's own numbers; --scoring softmax or sigmoid makes them probabilities",
         is_assumed=True,
     )
 
@@ -227,12 +210,6 @@ def _scores_and_boxes(outputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, Tens
     if boxes.shape[2] != _BOX or scores.shape[1] != boxes.shape[1] or scores.shape[1] < _FEWEST_ANCHORS:
         return None
     return scores, boxes
-
-
-def _is_ultraface(candidate: Candidate, scores: TensorSpec, boxes: TensorSpec) -> bool:
-    is_face_or_not = scores.shape[2] == len(_ULTRAFACE_LABELS)
-    names = (scores.name, boxes.name)
-    return is_face_or_not and names == ("scores", "boxes") and candidate.report.inputs[0].shape[2:] in _ULTRAFACE_SIZES
 
 
 def _yolo_columns(output: TensorSpec, candidate: Candidate) -> int | None:
