@@ -26,6 +26,7 @@ from edge.compute.text import TextPreparation, compile_text
 from edge.contract.manifest import ImageInput, InputSpec, Manifest, TensorInput, TextInput
 from edge.contract.messages import InputKind, Item, ModelRef, Timing
 from edge.dropin.found import Found, Overrides, Rule
+from edge.dropin.recognise import recognise
 from edge.engines.api import Engine
 from edge.engines.open import open_engine
 from edge.errors import InferenceError, ManifestError, MediaError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "Prediction"]
 
 _Input: TypeAlias = "str | bytes | PathLike[str] | Array | float"
+_TAKES = {InputKind.IMAGE: "a picture", InputKind.TEXT: "a text", InputKind.TENSOR: "plain numbers"}
 _GRAY_AXES = 2
 _ALPHA_CHANNELS = 4
 
@@ -109,8 +111,6 @@ class Model:
             ManifestError: what the model wants or says cannot be told, or contradicts its tensors.
             MissingExtraError: what this model needs is not installed.
         """
-        from edge.dropin.recognise import recognise
-
         chosen = overrides or Overrides()
         if labels is not None:
             chosen = replace(chosen, labels=Path(labels))
@@ -149,7 +149,7 @@ class Model:
             InferenceError: the model takes no pictures, the picture does not fit, or the engine failed.
         """
         if self._image is None:
-            raise InferenceError(f"{self.ref.name} takes a {self.kind.value}, not a picture")
+            raise InferenceError(f"{self.ref.name} takes {_TAKES[self.kind]}, not a picture")
         start = self._clock.monotonic_s()
         placement, tensors = self._prepare(self._image, image_bgr)
         if not placement.is_found:
@@ -165,7 +165,7 @@ class Model:
             InferenceError: the model takes no text, or the engine failed.
         """
         if self._text is None:
-            raise InferenceError(f"{self.ref.name} takes a {self.kind.value}, not a text")
+            raise InferenceError(f"{self.ref.name} takes {_TAKES[self.kind]}, not a text")
         if len(text) > LONGEST_TEXT:
             raise MediaError(f"a text of {len(text):,} characters is above the limit of {LONGEST_TEXT:,}; split it")
         start = self._clock.monotonic_s()
@@ -178,7 +178,7 @@ class Model:
             InferenceError: the model takes no plain numbers, they do not fit, or the engine failed.
         """
         if self.kind is not InputKind.TENSOR:
-            raise InferenceError(f"{self.ref.name} takes a {self.kind.value}, not plain numbers")
+            raise InferenceError(f"{self.ref.name} takes {_TAKES[self.kind]}, not plain numbers")
         specs = self._engine.inputs
         if len(given) != len(specs):
             raise InferenceError(f"{self.ref.name} has {len(specs)} inputs and was given {len(given)}")

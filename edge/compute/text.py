@@ -136,7 +136,7 @@ def _regex(spec: RegexVocabulary, content: bytes, tensor: TensorSpec) -> Callabl
 
 
 def _vocabulary(content: bytes, name: str) -> dict[str, int]:
-    """ "token id" a line, or a token a line and the line's number is the id."""
+    """Of lines `token id`, or of tokens alone, where the number of the line is the id."""
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as err:
@@ -181,7 +181,7 @@ def _wordpiece(
 
 
 def _role(tensor: TensorSpec, named: str | None, count: int) -> str:
-    """ "ids", "mask" (1 where there is a token) or "types" (0: the first sentence)."""
+    """What a tensor takes: "ids", "mask" (1 where there is a token) or "types" (0: the first sentence)."""
     if count == 1 or tensor.name == named:
         return "ids"
     name = tensor.name.lower()
