@@ -105,9 +105,9 @@ def _show(found: Found) -> None:
     rules = Table(box=None, pad_edge=False, title="which rule said so", title_justify="left", title_style="dim")
     rules.add_column("fact", style="cyan", ratio=2)
     rules.add_column("rule", overflow="fold", ratio=3)
-    for rule, facts in _by_rule(found.rules).items():
+    for rule, told in _by_rule(found.rules).items():
         said = Text(rule.rule)
-        rules.add_row(", ".join(facts), Text.assemble(("assumed: ", "yellow"), said) if rule.is_assumed else said)
+        rules.add_row(", ".join(told), Text.assemble(("assumed: ", "yellow"), said) if rule.is_assumed else said)
     console.print()
     console.print(rules)
 
@@ -150,7 +150,7 @@ def _spec(spec: TensorSpec) -> str:
     told = f"{describe(spec.shape, spec.dtype)}  {spec.name}"
     if spec.quantization is not None:
         scale, zero_point = spec.quantization.scale, spec.quantization.zero_point
-        told += f"  real = (stored {-zero_point:+d}) * {scale:.6g}"
+        told += f"  real = (stored {'-' if zero_point >= 0 else '+'} {abs(zero_point)}) * {scale:.6g}"
     return told
 
 

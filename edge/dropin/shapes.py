@@ -165,8 +165,10 @@ def _learn_task(candidate: Candidate, graph: Graph, draft: Draft) -> None:
     if (columns := _yolo_columns(output, candidate)) is not None and kind is InputKind.IMAGE:
         detect = Detect(format=DetectFormat.YOLO, normalized=candidate.kind == "tflite")
         draft.learn(Facts(task=Task.DETECT, detect=detect), f"output shape: {columns} columns", is_assumed=True)
-    elif last == "ArgMax" or (kind is InputKind.IMAGE and len(output.shape) >= 3 and len(shape) >= 2):  # noqa: PLR2004
-        draft.learn(Facts(task=Task.SEGMENT), "output shape; --task overrules it", is_assumed=last != "ArgMax")
+    elif last == "ArgMax" and len(shape) > 1:
+        draft.learn(Facts(task=Task.SEGMENT), "the model's last operation (ArgMax)")
+    elif kind is InputKind.IMAGE and len(output.shape) >= 3 and len(shape) > 1:  # noqa: PLR2004
+        draft.learn(Facts(task=Task.SEGMENT), "output shape; --task overrules it", is_assumed=True)
     elif len(shape) > 1:
         sizes = "x".join("?" if size < 0 else str(size) for size in output.shape)
         raise ModelError(f"the model's output is {sizes}, of no form known here; write a manifest.json")

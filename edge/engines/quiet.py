@@ -32,8 +32,11 @@ _WARNING_MARK = b"[W:onnxruntime:"
 
 
 @contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr, then pass on all of it but the chatter."""
+def quiet_stderr(*, is_dropped_on_error: bool = False) -> Iterator[None]:
+    """Hold back what native code writes to stderr, then pass on all of it but the chatter.
+
+    With `is_dropped_on_error`, nothing is passed on when the block raises: the exception says it better.
+    """
     with _one_at_a_time, tempfile.TemporaryFile() as held:
         try:
             saved = os.dup(_STDERR)
@@ -43,15 +46,20 @@ def quiet_stderr() -> Iterator[None]:
         if sys.stderr is not None:
             sys.stderr.flush()
         os.dup2(held.fileno(), _STDERR)
+        is_worth_reading = True
         try:
             yield
+        except BaseException:
+            is_worth_reading = not is_dropped_on_error
+            raise
         finally:
             if sys.stderr is not None:
                 sys.stderr.flush()
             os.dup2(saved, _STDERR)
             os.close(saved)
             held.seek(0)
-            _pass_on(held.read())
+            if is_worth_reading:
+                _pass_on(held.read())
 
 
 def _pass_on(written: bytes) -> None:

@@ -67,7 +67,7 @@ def find_runtime() -> Runtime:
 def _try_package(package: str, distribution: str) -> Runtime | str | None:
     """The runtime, or why it does not work, or None where it is not installed."""
     try:
-        with quiet_stderr():
+        with quiet_stderr(is_dropped_on_error=True):
             interpreter = importlib.import_module(f"{package}.interpreter").Interpreter
             interpreter(model_content=tiny_tflite(), num_threads=1).allocate_tensors()
     except ModuleNotFoundError as err:
