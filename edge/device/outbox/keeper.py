@@ -121,11 +121,11 @@ class Keeper:
             self._answer(read)
 
     def finish(self) -> None:
-        """Commit all that is left."""
+        """Commit all that is left; what a full disk does not take is failed, and receipts it does not take come again."""
         self.turn()
-        self._is_urgent = True
-        while self._inbox.count() or self._settles or self._flushes or self._is_urgent:
-            self._full_until_s = None
+        self._full_until_s = None
+        self._commit_due()
+        while self._inbox.count() or self._flushes:
             self._commit_due()
 
     def _due_s(self) -> float | None:
@@ -165,15 +165,15 @@ class Keeper:
     def _commit_group(self) -> None:
         rows = self._group
         self._is_urgent = False
-        now_s = self._clock.monotonic_s()
-        if self._full_until_s is not None and now_s < self._full_until_s:
+        if self._full_until_s is not None and self._clock.monotonic_s() < self._full_until_s:
             self._shed(rows, DiskFullError(f"{self._path.parent}: no room for the outbox"))
-            return
-        try:
-            self._commit(rows)
-        except StoreError as err:
-            self._make_do(rows, err)
-        self._committed_s = self._clock.monotonic_s()
+        else:
+            try:
+                self._commit(rows)
+                self._note_room()
+            except StoreError as err:
+                self._make_do(rows, err)
+            self._committed_s = self._clock.monotonic_s()
         self._group = []
 
     def _commit(self, rows: Sequence[Waiting], *, has_settles: bool = True) -> None:
@@ -186,7 +186,6 @@ class Keeper:
         if has_settles:
             self._settles.clear()
         self._unrecorded.clear()
-        self._note_room(is_full=False)
         self._tell(has_news=bool(rows) or has_settles)
         for row, seq in zip(rows, seqs, strict=True):
             row.future.set_result(seq)
@@ -209,14 +208,19 @@ class Keeper:
         self._fold_log()
         try:
             self._commit(rows)
-        except StoreError:
-            self._shed(rows, error)
+        except StoreError as err:
+            _log.debug("outbox: no room with the reserve either: %s", err)
         else:
+            self._note_room()
             return
+        if self._full_until_s is None:
+            _log.warning("outbox %s: %s; rows become gaps until it takes them again", self._path, error)
+        self._full_until_s = self._clock.monotonic_s() + _FULL_RETRY_S
+        self._unrecorded[_reason(error)] += len(rows)
         # The gap alone may still fit where the receipts' many pages do not.
-        if not self._has_recorded(has_settles=True):
-            self._has_recorded(has_settles=False)
-        self._note_room(is_full=True)
+        if not self._has_recorded(has_settles=True) and not self._has_recorded(has_settles=False):
+            self._tell(has_news=False)
+        self._fail(rows, error)
 
     def _has_recorded(self, *, has_settles: bool) -> bool:
         try:
@@ -227,12 +231,14 @@ class Keeper:
         return True
 
     def _shed(self, rows: Sequence[Waiting], error: StoreError) -> None:
-        why = "disk_full" if isinstance(error, DiskFullError) else "store_failed"
-        if rows:
-            self._unrecorded[why] += len(rows)
+        self._unrecorded[_reason(error)] += len(rows)
+        self._tell(has_news=False)
+        self._fail(rows, error)
+
+    @staticmethod
+    def _fail(rows: Sequence[Waiting], error: StoreError) -> None:
         for row in rows:
-            row.future.set_exception(DiskFullError(str(error)))
-        self._group = []
+            row.future.set_exception(error)
 
     def _fold_log(self) -> None:
         """Let the next transaction start at the log's beginning, over blocks that are ours already."""
@@ -241,17 +247,13 @@ class Keeper:
         except StoreError as err:
             _log.debug("outbox: folding the log: %s", err)
 
-    def _note_room(self, *, is_full: bool) -> None:
-        now_s = self._clock.monotonic_s()
-        if is_full:
-            if self._full_until_s is None:
-                _log.warning("outbox %s: no room on the disk; rows become gaps until there is", self._path)
-            self._full_until_s = now_s + _FULL_RETRY_S
-            self._tell(has_news=False)
-        elif self._full_until_s is not None:
-            _log.info("outbox %s: there is room again", self._path)
+    def _note_room(self) -> None:
+        if self._full_until_s is not None:
+            _log.info("outbox %s: commits again", self._path)
             self._full_until_s = None
-        if not is_full and now_s >= self._refill_at_s:
+            self._tell(has_news=False)
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._refill_at_s:
             self._reserve.fill()
             self._refill_at_s = now_s + _REFILL_S
 
@@ -304,3 +306,7 @@ class Keeper:
             is_full=self._full_until_s is not None,
         )
         self._publish(status, has_news=has_news)
+
+
+def _reason(error: StoreError) -> str:
+    return "disk_full" if isinstance(error, DiskFullError) else "store_failed"
