@@ -1,0 +1,158 @@
+"""`edge central`: run the service that keeps what the fleet sends, and ask it how the fleet is.
+
+Promises: `run` ends cleanly on SIGTERM and Ctrl-C; `status` reads only, and works while the service runs or not.
+Leaves out: the service (`central.app`).
+Thread: main.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from msgspec.structs import replace
+
+from edge.central.config import CentralConfig, load_config
+from edge.clock import SystemClock
+from edge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge.central.store.verdict import DeviceStatus
+
+__all__ = ["command", "database_url"]
+
+_DATABASE_HELP = "sqlite:///PATH, or just the path.  [default: central.db in this folder]"
+
+
+@click.group()
+def command() -> None:
+    """Run the central service, or ask it how the fleet is."""
+
+
+@command.command()
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A TOML file; the other options win.")
+@click.option("--database", help=_DATABASE_HELP)
+@click.option("--fleet", help="Listen to one fleet only.  [default: all on this broker]")
+@click.option("--broker-host", help="[default: localhost]")
+@click.option("--broker-port", type=int, help="[default: 1883]")
+@click.option("--broker-username")
+@click.option("--broker-password-file", type=click.Path(dir_okay=False))
+@click.option("--verbose", is_flag=True, help="Tell more.")
+def run(
+    config_path: Path | None,
+    database: str | None,
+    fleet: str | None,
+    broker_host: str | None,
+    broker_port: int | None,
+    broker_username: str | None,
+    broker_password_file: str | None,
+    *,
+    verbose: bool,
+) -> None:
+    """Keep what devices send, and tell them what is safe to forget."""
+    from edge.central.app import run_central
+
+    config = load_config(config_path) if config_path is not None else CentralConfig()
+    overrides = {
+        "host": broker_host,
+        "port": broker_port,
+        "username": broker_username,
+        "password_file": broker_password_file,
+    }
+    try:
+        broker = replace(config.broker, **{key: value for key, value in overrides.items() if value is not None})
+    except ValueError as err:
+        raise ConfigError((f"broker: {err}",)) from err
+    config = replace(
+        config,
+        broker=broker,
+        database=database_url(database or config.database),
+        fleet=fleet or config.fleet,
+    )
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    stopping = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda _signal, _frame: stopping.set())
+    run_central(config, SystemClock(), stopping, _say)
+
+
+@command.command()
+@click.option("--database", default="central.db", help=_DATABASE_HELP)
+@click.option("--fleet", help="Only this fleet.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a device and line.")
+def status(database: str, fleet: str | None, *, as_json: bool) -> None:
+    """Show each device: is it there, what came, is anything missing."""
+    import msgspec
+
+    from edge.central.store.read import Reader
+    from edge.central.store.verdict import devices
+
+    clock = SystemClock()
+    reader = Reader.open(database_url(database))
+    try:
+        found = devices(reader, clock.wall_ms(), fleet=fleet)
+    finally:
+        reader.close()
+    if as_json:
+        for each in found:
+            click.echo(msgspec.json.encode(each))
+    elif found:
+        _print(found, clock.wall_ms())
+    else:
+        click.echo("no device has sent anything yet")
+
+
+def database_url(text: str) -> str:
+    """A bare path is an SQLite file."""
+    return text if "://" in text else f"sqlite:///{text}"
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _print(found: tuple[DeviceStatus, ...], now_ms: int) -> None:
+    table = [("DEVICE", "", "LAST SEEN", "EPOCHS", "ROWS", "LOST", "PENDING", "CONFLICTS", "VERDICT")]
+    table.extend(
+        (
+            f"{each.fleet}/{each.device}",
+            "online" if each.is_online else "offline",
+            "never" if each.last_ms is None else f"{_age(now_ms - each.last_ms)} ago",
+            str(len(each.epochs)),
+            str(each.rows),
+            str(each.lost),
+            str(each.pending),
+            str(each.conflicts),
+            each.verdict + _remarks(each),
+        )
+        for each in found
+    )
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    for line in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _remarks(device: DeviceStatus) -> str:
+    remarks = ""
+    if device.is_cloned:
+        remarks += "; two devices use this name"
+    if device.refused:
+        remarks += f"; {device.refused} messages could not be read"
+    return remarks
+
+
+def _age(milliseconds: int) -> str:
+    seconds = max(0, milliseconds) // 1000
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
