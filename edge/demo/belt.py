@@ -69,7 +69,7 @@ class Belt:
 
     def _scene(self, offset: int) -> npt.NDArray[np.float32]:
         """The belt as it lies when it has moved by `offset` pixels, float32 0..255 in full light."""
-        scene = self._ground.copy()
+        scene: npt.NDArray[np.float32] = self._ground.copy()
         for index, (_, card, top) in enumerate(self._cards):
             left = WIDTH_PX + index * _SPACING_PX - offset
             begin, end = max(0, left), min(WIDTH_PX, left + _CARD_PX)
