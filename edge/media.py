@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "clip_length",
     "decode_text",
     "read_clip",
+    "read_lines",
     "read_numbers",
     "read_picture",
     "read_text_lines",
@@ -73,7 +75,7 @@ def read_text_lines(path: Path) -> Iterator[tuple[int, str | MediaError]]:
         yield from read_lines(file)
 
 
-def read_lines(file: io.BufferedIOBase | io.BufferedReader) -> Iterator[tuple[int, str | MediaError]]:
+def read_lines(file: BinaryIO) -> Iterator[tuple[int, str | MediaError]]:
     """The same for a file that is open already, such as standard input."""
     most_bytes = 4 * LONGEST_TEXT
     number = 0
@@ -106,6 +108,8 @@ def read_numbers(path: Path) -> Array:
         try:
             if raw.startswith(b"\x93NUMPY"):
                 return np.asarray(np.load(io.BytesIO(raw), allow_pickle=False))
+            if not raw.strip():
+                raise MediaError("the file is empty")
             return np.loadtxt(io.StringIO(decode_text(raw)), delimiter="," if b"," in raw else None, dtype=np.float32)
         except (ValueError, EOFError) as err:
             raise MediaError(f"expected a .npy array or a table of numbers ({err})") from err

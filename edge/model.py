@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
 import numpy as np
 
 from edge.clock import Clock, SystemClock
@@ -23,7 +24,16 @@ from edge.compute.placement import Placement
 from edge.compute.steps import Preparation, compile_steps
 from edge.compute.tensors import Array, TensorSpec, quantize
 from edge.compute.text import TextPreparation, compile_text
-from edge.contract.manifest import ImageInput, InputSpec, Manifest, TensorInput, TextInput
+from edge.contract.manifest import (
+    ImageInput,
+    InputSpec,
+    Interpolation,
+    Letterbox,
+    Manifest,
+    Resize,
+    TensorInput,
+    TextInput,
+)
 from edge.contract.messages import InputKind, Item, ModelRef, Timing
 from edge.dropin.found import Found, Overrides, Rule
 from edge.dropin.recognise import recognise
@@ -69,6 +79,7 @@ class Model:
         self.manifest: Manifest = found.manifest
         self.rules: tuple[Rule, ...] = found.rules
         self.kind = _kind(found.manifest.input)
+        self.inputs: tuple[TensorSpec, ...] = engine.inputs
         self.ref = ModelRef(
             name=found.manifest.name,
             version=found.manifest.version,
@@ -95,6 +106,7 @@ class Model:
         labels: str | PathLike[str] | None = None,
         threads: int = 1,
         overrides: Overrides | None = None,
+        interpolation: Interpolation | None = None,
         clock: Clock | None = None,
     ) -> Model:
         """Open a model file or bundle.
@@ -104,6 +116,8 @@ class Model:
             labels: a labels file to use instead of whatever the model brings.
             threads: processor threads the engine may use.
             overrides: what a person knows better than the file.
+            interpolation: how pictures change size, instead of what the manifest says. LINEAR takes a tenth of the time
+                of ANTIALIAS, the default of files without a manifest, and moves scores by some hundredths.
             clock: where stage durations come from; the machine's own by default.
 
         Raises:
@@ -115,6 +129,8 @@ class Model:
         if labels is not None:
             chosen = replace(chosen, labels=Path(labels))
         found = recognise(Path(path), overrides=chosen)
+        if interpolation is not None:
+            found = replace(found, manifest=_with_interpolation(found.manifest, interpolation))
         engine = open_engine(found.content, threads=threads)
         try:
             return cls(found, engine, clock or SystemClock())
@@ -221,6 +237,16 @@ class Model:
         if placement is not None and placement.region is not None:
             items = tuple(_placed(item, placement) for item in items)
         return _prediction(self.kind, items, timing, placement=placement, mask=decoded.mask)
+
+
+def _with_interpolation(manifest: Manifest, interpolation: Interpolation) -> Manifest:
+    if not isinstance(manifest.input, ImageInput):
+        return manifest
+    steps = tuple(
+        msgspec.structs.replace(step, interpolation=interpolation) if isinstance(step, Resize | Letterbox) else step
+        for step in manifest.input.steps
+    )
+    return msgspec.structs.replace(manifest, input=msgspec.structs.replace(manifest.input, steps=steps))
 
 
 def _prediction(

@@ -1,0 +1,213 @@
+"""What `edge infer` was asked to look at, one input after another.
+
+Promises: folders are walked in sorted order; what cannot be read is handed on as its error, so that the rest is still
+inferred; clips and text files are read as they are consumed.
+Leaves out: inferring, printing (`infer`).
+Thread: main.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge.compute.tensors import Array, TensorSpec
+from edge.contract.messages import InputKind
+from edge.errors import EdgeError, MediaError
+from edge.media import (
+    CLIP_SUFFIXES,
+    PICTURE_SUFFIXES,
+    clip_length,
+    decode_text,
+    read_clip,
+    read_lines,
+    read_numbers,
+    read_picture,
+    read_text_lines,
+)
+
+__all__ = ["Given", "Plan", "plan"]
+
+_TEXT_SUFFIXES = frozenset({".csv", ".jsonl", ".log", ".md", ".tsv", ".txt"})
+_NUMBER_SUFFIXES = frozenset({".csv", ".npy", ".txt"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One input: its name in the output, where a drawing of it would go, and what it holds or what is wrong with it."""
+
+    name: str
+    content: Array | str | EdgeError
+    source: Path | None = None
+    saved_as: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All inputs. `count` is how many there will be, None where only reading tells."""
+
+    inputs: Iterator[Given]
+    count: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A file, and its name below the folder that was asked for."""
+
+    path: Path
+    below: Path
+
+
+def plan(
+    arguments: Sequence[str], kind: InputKind, *, every: int, is_text: bool, tensors: Sequence[TensorSpec]
+) -> Plan:
+    """Sort out the arguments of the command line for a model that takes `kind`."""
+    match kind:
+        case InputKind.IMAGE:
+            places = [place for argument in arguments for place in _walk(argument, PICTURE_SUFFIXES | CLIP_SUFFIXES)]
+            return Plan(inputs=_images(places, every), count=_count(places, every))
+        case InputKind.TEXT:
+            return Plan(inputs=_texts(arguments, is_text=is_text), count=len(arguments) if is_text else None)
+        case InputKind.TENSOR:
+            return Plan(inputs=_numbers(arguments, tensors), count=None)
+
+
+def _walk(argument: str, suffixes: frozenset[str]) -> list[_Place]:
+    root = Path(argument)
+    if argument == "-" or not root.is_dir():
+        return [_Place(path=root, below=Path(root.name))]
+    return [
+        _Place(path=path, below=path.relative_to(root))
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in suffixes and path.is_file()
+    ]
+
+
+def _count(places: Sequence[_Place], every: int) -> int | None:
+    count = 0
+    for place in places:
+        frames: int | None = 1
+        if _is_clip(place.path):
+            try:
+                frames = clip_length(place.path)
+            except MediaError:
+                frames = 1  # told when its turn comes
+        if frames is None:
+            return None
+        count += -(-frames // every) if _is_clip(place.path) else frames
+    return count
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in CLIP_SUFFIXES
+
+
+def _images(places: Sequence[_Place], every: int) -> Iterator[Given]:
+    for place in places:
+        name = str(place.path)
+        try:
+            if name == "-":
+                yield Given(name=name, content=_picture_from_stdin(), saved_as=Path("stdin.png"))
+            elif _is_clip(place.path):
+                for number, frame in read_clip(place.path, every=every):
+                    target = place.below.with_suffix("") / f"frame_{number:06d}.jpg"
+                    yield Given(name=f"{name}#{number}", content=frame, source=place.path, saved_as=target)
+            else:
+                yield Given(name=name, content=read_picture(place.path), source=place.path, saved_as=place.below)
+        except MediaError as err:
+            yield Given(name=name, content=err)
+
+
+def _picture_from_stdin() -> Array:
+    from edge.compute.picture import decode_picture
+
+    try:
+        return decode_picture(sys.stdin.buffer.read())
+    except MediaError as err:
+        raise MediaError(f"-: {err}") from err
+
+
+def _texts(arguments: Sequence[str], *, is_text: bool) -> Iterator[Given]:
+    for argument in arguments:
+        if is_text:
+            yield _literal(argument)
+        elif argument == "-":
+            yield from _lines("-", read_lines(sys.stdin.buffer))
+        elif _exists(argument):
+            for place in _walk(argument, _TEXT_SUFFIXES):
+                name = str(place.path)
+                try:
+                    yield from _lines(name, read_text_lines(place.path))
+                except MediaError as err:
+                    yield Given(name=name, content=err)
+        elif Path(argument).suffix.lower() in _TEXT_SUFFIXES and " " not in argument:
+            yield Given(
+                name=argument, content=MediaError(f"{argument}: no such file; to infer these words, add --text")
+            )
+        else:
+            yield _literal(argument)
+
+
+def _exists(argument: str) -> bool:
+    try:
+        return Path(argument).exists()
+    except (OSError, ValueError):  # a text may be longer than any name, or hold a NUL
+        return False
+
+
+def _literal(text: str) -> Given:
+    try:
+        return Given(name=text, content=decode_text(text.encode("utf-8", "surrogateescape")))
+    except MediaError as err:
+        return Given(name=text, content=err)
+
+
+def _lines(name: str, lines: Iterator[tuple[int, str | MediaError]]) -> Iterator[Given]:
+    for number, line in lines:
+        where = f"{name}:{number}"
+        yield Given(name=where, content=MediaError(f"{where}: {line}") if isinstance(line, MediaError) else line)
+
+
+def _numbers(arguments: Sequence[str], tensors: Sequence[TensorSpec]) -> Iterator[Given]:
+    for argument in arguments:
+        try:
+            array = _read_numbers(argument)
+        except MediaError as err:
+            yield Given(name=argument, content=err)
+            continue
+        rows = _rows(array, tensors)
+        if rows is None:
+            yield Given(name=argument, content=array)
+        else:
+            for number, row in enumerate(rows, 1):
+                yield Given(name=f"{argument}:{number}", content=row)
+
+
+def _read_numbers(argument: str) -> Array:
+    if argument == "-":
+        return _parse(sys.stdin.read(), "-")
+    if _exists(argument) or Path(argument).suffix.lower() in _NUMBER_SUFFIXES:
+        return read_numbers(Path(argument))
+    return _parse(argument, argument)
+
+
+def _parse(text: str, name: str) -> Array:
+    try:
+        return np.array([float(part) for part in text.replace(",", " ").split()], np.float64)
+    except ValueError as err:
+        raise MediaError(f"{name}: expected numbers, or a .npy or .csv file of them ({err})") from err
+
+
+def _rows(array: Array, tensors: Sequence[TensorSpec]) -> list[Array] | None:
+    """The rows of a table of inputs; None where the array is one input by itself."""
+    if len(tensors) != 1 or -1 in tensors[0].shape[1:]:
+        return None
+    size = int(np.prod([abs(n) for n in tensors[0].shape], dtype=np.int64))
+    if array.size in {0, size} or array.size % size:
+        return None
+    rows = array.reshape(-1, size)
+    return list(rows) if array.ndim < 2 or len(array) == len(rows) else None  # noqa: PLR2004 - a table has two axes
