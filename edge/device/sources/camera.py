@@ -22,7 +22,7 @@ from edge.device.mailbox import Latest
 from edge.device.sources.opencv import Image
 from edge.errors import EdgeError, SourceError
 
-__all__ = ["Camera", "Device"]
+__all__ = ["Camera", "Device", "next_due_s"]
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ class _Session:
 
     def __init__(self, name: str, connect: Callable[[], Device], clock: Clock, interval_s: float, number: int) -> None:
         self.box: Latest[Frame] = Latest()
-        self.connected = threading.Event()  # or failed, or told to stop
+        self.settled = threading.Event()  # connected, failed, or told to stop
+        self.has_connected = False
         self.failure: EdgeError | None = None
         self.alive_s = clock.monotonic_s()
         self.number = number
@@ -72,14 +73,15 @@ class _Session:
     def stop(self) -> None:
         self._stop.set()
         self.box.close()
-        self.connected.set()
+        self.settled.set()
 
     def _run(self) -> None:
         try:
             device = self._connect()
             try:
                 self.alive_s = self._clock.monotonic_s()
-                self.connected.set()
+                self.has_connected = True
+                self.settled.set()
                 self._pump(device)
             finally:
                 device.release()
@@ -97,10 +99,17 @@ class _Session:
             number, self.number = self.number, self.number + 1
             if now_s < due_s:
                 continue
-            # From when it was due, so that 10 of 15 stay 10; from now, after a pause, so that none are made up for.
-            due_s = max(due_s + self._interval_s, now_s)
+            due_s = next_due_s(due_s, now_s, self._interval_s)
             frame = Frame(image=device.retrieve(), number=number, captured_s=now_s, made_ms=self._clock.wall_ms())
             self.box.put(frame)
+
+
+def next_due_s(due_s: float, now_s: float, interval_s: float) -> float:
+    """When the frame after one that was due at `due_s`, and taken at `now_s`, is wanted.
+
+    Counted from when it was due, so that 10 of 15 a second stay 10; from now after a pause: nothing is made up for.
+    """
+    return (due_s if now_s - due_s < interval_s else now_s) + interval_s
 
 
 class Camera:
@@ -139,10 +148,10 @@ class Camera:
         session = _Session(self._name, self._connect, self._clock, self._interval_s, number)
         self._session = session
         session.thread.start()
-        if not session.connected.wait(self._open_timeout_s):
+        if not session.settled.wait(self._open_timeout_s):
             session.stop()
             raise SourceError(f"{self._name}: not connected within {self._open_timeout_s:g} s")
-        if session.failure is not None:
+        if not session.has_connected and session.failure is not None:
             raise session.failure
 
     def read(self) -> Frame | None:

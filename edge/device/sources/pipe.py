@@ -24,6 +24,7 @@ import numpy as np
 from edge.clock import Clock
 from edge.device.frame import Frame
 from edge.device.sources import opencv
+from edge.device.sources.camera import next_due_s
 from edge.device.sources.config import PipeConfig, PipePreset, PixelFormat
 from edge.device.sources.opencv import Image
 from edge.device.sources.wake import Wake
@@ -134,7 +135,7 @@ class PipeSource:
                     number, self._number = self._number, self._number + 1
                     now_s = self._clock.monotonic_s()
                     if now_s >= self._due_s:
-                        self._due_s = max(self._due_s + self._interval_s, now_s)
+                        self._due_s = next_due_s(self._due_s, now_s, self._interval_s)
                         made_ms = self._clock.wall_ms()
                         return Frame(image=self._to_bgr(raw), number=number, captured_s=now_s, made_ms=made_ms)
                     self._spare = raw
