@@ -35,7 +35,7 @@ __all__ = ["PipeSource", "argv_of", "format_of"]
 _PIPE_BYTES = 1 << 20  # the most an ordinary user may ask for; a smaller pipe wakes both sides more often
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; the fcntl module has the name from Python 3.10 on Linux only
 _REAP_S = 2.0  # between the end of its output and its own
-_TERM_S = 0.5  # for an orderly end; a stopped process does not hear the request
+_TERM_S = 0.5  # for an orderly end; then it is killed
 
 
 def argv_of(config: PipeConfig) -> tuple[str, ...]:
