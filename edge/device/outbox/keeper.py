@@ -121,7 +121,7 @@ class Keeper:
             self._answer(read)
 
     def finish(self) -> None:
-        """Commit all that is left; what a full disk does not take is failed, and receipts it does not take come again."""
+        """Commit all that is left. What a full disk does not take fails; receipts it does not take come again."""
         self.turn()
         self._full_until_s = None
         self._commit_due()
