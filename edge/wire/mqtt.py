@@ -1,8 +1,8 @@
 """The wire over MQTT: paho 2, one connection at a time, healed for ever.
 
-Promises: what `api.Wire` says. The library is only ever called by the thread `mqtt`, and none of its locks is held while
-a handler runs, which is where its known deadlocks come from.
-Leaves out: the library itself (`paho_link`), durability (`device.outbox`, `central.ingest`), topics (`contract.topics`).
+Promises: what `api.Wire` says. The library is only ever called by the thread `mqtt`, and none of its locks is held
+while a handler runs, which is where its known deadlocks come from.
+Leaves out: the library itself (`paho_link`), durability (`device.outbox`, `central.ingest`), topics (`contract`).
 Thread: `mqtt`; the public methods hand it their wishes through a bounded queue.
 """
 

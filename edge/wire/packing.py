@@ -50,13 +50,13 @@ def _decompress(payload: bytes) -> bytes:
     if zstandard is None:
         raise MissingExtraError("zstandard, which this batch was compressed with,", "mqtt")
     try:
-        # The frame's own size claim is not believed: the reader stops at the limit, plus one byte that tells.
-        with zstandard.ZstdDecompressor().stream_reader(payload) as reader:
-            raw: bytes = reader.read(MAX_UNPACKED_BYTES + 1)
+        size = zstandard.frame_content_size(payload)  # -1 where the frame does not say
+        if size > MAX_UNPACKED_BYTES:
+            raise ProtocolError(f"batch of {len(payload)} bytes claims {size}: at most {MAX_UNPACKED_BYTES} are read")
+        # A frame that says holds to it or fails; one that does not is cut off at the limit.
+        raw: bytes = zstandard.ZstdDecompressor().decompress(payload, max_output_size=MAX_UNPACKED_BYTES)
     except zstandard.ZstdError as err:
         raise ProtocolError(f"batch of {len(payload)} bytes does not unpack: {err}") from err
-    if len(raw) > MAX_UNPACKED_BYTES:
-        raise ProtocolError(f"batch of {len(payload)} bytes unpacks to more than {MAX_UNPACKED_BYTES}")
     return raw
 
 

@@ -66,16 +66,17 @@ class Extent:
 def advance(connection: Connection, key: EpochKey, now_ms: int) -> Extent:
     """Open the epoch where it is new, and move `upto` over what the table holds."""
     where = (key.device, key.epoch)
-    connection.exec_driver_sql(_OPEN, (*where, now_ms))
-    stored = connection.exec_driver_sql("SELECT upto, highest FROM epoch WHERE device = ? AND epoch = ?", where).one()
-    upto = int(stored[0])
+    stored = connection.exec_driver_sql("SELECT upto, highest FROM epoch WHERE device = ? AND epoch = ?", where).first()
+    if stored is None:
+        connection.exec_driver_sql(_OPEN, (*where, now_ms))
+    upto = 0 if stored is None else int(stored[0])
     while True:
-        reached = _over_rows(connection, key, _over_gaps(connection, key, upto))
-        if reached == upto:
+        reached = _over_rows(connection, key, upto)
+        upto = _over_gaps(connection, key, reached)
+        if upto == reached:
             break
-        upto = reached
     highest = max(int(connection.exec_driver_sql(_HIGHEST, where + where).scalar_one()), upto)
-    if (upto, highest) != tuple(stored):
+    if stored is None or (upto, highest) != tuple(stored):
         connection.exec_driver_sql(
             "UPDATE epoch SET upto = ?, highest = ? WHERE device = ? AND epoch = ?", (upto, highest, *where)
         )
