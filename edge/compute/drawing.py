@@ -24,7 +24,7 @@ __all__ = ["draw"]
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.618034  # share of the hue circle from one class to the next: neighbours never look alike
 _LINE_SHARE = 1 / 300  # of the shorter side
-_LETTER_SHARE = 1 / 26
+_LETTER_SHARE = 1 / 30
 _LETTER_PX = (12, 64)  # legible; does not cover the picture
 _FONT_PX = 22.0  # height of a capital and its descender at scale 1
 _BLEND = 0.55
@@ -70,9 +70,12 @@ def draw(
     style = _Style(thickness=max(2, round(side * _LINE_SHARE)), letter_px=letter)
     if mask is not None and placement is not None:
         _blend(drawn, mask, placement, background)
-    for item in reversed(items):  # the best one is drawn last, on top
-        if item.box_px is not None:
-            _draw_box(drawn, item, item.box_px, style)
+    boxed = [(item, item.box_px) for item in items if item.box_px is not None]
+    for item, (left, top, right, bottom) in reversed(boxed):  # the best one on top
+        cv2.rectangle(drawn, (left, top), (right, bottom), _color(item.index), style.thickness)
+    taken: list[tuple[int, int, int, int]] = []
+    for item, box in boxed:
+        taken.append(_draw_label(drawn, item, box, style, taken))
     listed = [item for item in items if item.box_px is None and item.vector is None]
     _draw_list(drawn, [item for item in listed if item.pixels is None or item.index != background], style)
     return drawn
@@ -108,19 +111,33 @@ def _blend(drawn: Array, mask: Array, placement: Placement, background: int | No
     drawn[is_thing] = mixed[is_thing]
 
 
-def _draw_box(drawn: Array, item: Item, box: tuple[int, int, int, int], style: _Style) -> None:
-    color = _color(item.index)
-    left, top, right, bottom = box
-    cv2.rectangle(drawn, (left, top), (right, bottom), color, style.thickness)
+def _draw_label(
+    drawn: Array,
+    item: Item,
+    box: tuple[int, int, int, int],
+    style: _Style,
+    taken: Sequence[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int]:
+    """Write beside or into `box`, where no other label is if there is such a place; return what was covered."""
     words = _words(item)
     (wide, high), below = cv2.getTextSize(words, _FONT, style.scale, style.stroke)
     pad = max(2, style.letter_px // 5)
-    tall = high + below + 2 * pad
-    y = top - tall if top >= tall else min(top, drawn.shape[0] - tall)  # inside, where there is no room above
-    x = max(0, min(left - style.thickness // 2, drawn.shape[1] - wide - 2 * pad))
-    cv2.rectangle(drawn, (x, y), (x + wide + 2 * pad, y + tall), color, cv2.FILLED)
-    place = (x + pad, y + pad + high)
-    cv2.putText(drawn, words, place, _FONT, style.scale, _ink(color), style.stroke, cv2.LINE_AA)
+    wide, tall = wide + 2 * pad, high + below + 2 * pad
+    left, top, _, bottom = box
+    x = max(0, min(left - style.thickness // 2, drawn.shape[1] - wide))
+    room = max(0, drawn.shape[0] - tall)
+    places = [(x, min(max(y, 0), room)) for y in (top - tall, top, bottom - tall, bottom)]
+    covers = [(x, y, x + wide, y + tall) for x, y in places]
+    chosen = next((cover for cover in covers if not any(_touch(cover, other) for other in taken)), covers[0])
+    color = _color(item.index)
+    cv2.rectangle(drawn, chosen[:2], chosen[2:], color, cv2.FILLED)
+    start = (chosen[0] + pad, chosen[1] + pad + high)
+    cv2.putText(drawn, words, start, _FONT, style.scale, _ink(color), style.stroke, cv2.LINE_AA)
+    return chosen
+
+
+def _touch(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _draw_list(drawn: Array, items: Sequence[Item], style: _Style) -> None:
