@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from edge.clock import Clock
 from edge.compute.gate_config import GateConfig
 from edge.compute.watch import QualityWatch
+from edge.contract.manifest import Interpolation
 from edge.contract.messages import Event, RowClass, TextRequest
 from edge.device.capture import FrameReader, TextReader
 from edge.device.config import PipelineConfig
@@ -119,7 +120,13 @@ def _open_model(config: PipelineConfig, clock: Clock) -> Predictor:
         from edge.model import Model
     except ModuleNotFoundError as err:
         raise MissingExtraError("OpenCV", "vision") from err
-    return Model.open(config.model, threads=config.threads, overrides=config.overrides(), clock=clock)
+    return Model.open(
+        config.model,
+        threads=config.threads,
+        overrides=config.overrides(),
+        clock=clock,
+        interpolation=Interpolation.LINEAR if config.resize == "fast" else None,
+    )
 
 
 def _refused(pipeline: str, name: str, outlet: Outlet, clock: Clock) -> Callable[[str], None]:

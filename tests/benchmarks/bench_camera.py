@@ -104,7 +104,7 @@ def plain(threads: int) -> dict[str, Any]:
     return since.told(frames - 1, frames - 1, found.name)
 
 
-def pipeline(preset: str, threads: int) -> dict[str, Any]:
+def pipeline(preset: str, threads: int, resize: str = "fast") -> dict[str, Any]:
     """Our own, with a real outbox."""
     import msgspec
 
@@ -119,6 +119,7 @@ def pipeline(preset: str, threads: int) -> dict[str, Any]:
         "name": "bench",
         "model": str(_MODEL),
         "threads": threads,
+        "resize": resize,  # "fast" is the filter that both peers use
         "source": {"type": "file", "path": str(_CLIP), "is_realtime": False},
         "gate": {"preset": preset},
     }
@@ -149,7 +150,7 @@ def pipeline(preset: str, threads: int) -> dict[str, Any]:
         outbox.flush()
         state = assembled.running.state()
         assert outlet.since is not None, state
-        told = outlet.since.told(state.frames - 1, outlet.answers - 1, f"gate {preset}")
+        told = outlet.since.told(state.frames - 1, outlet.answers - 1, f"gate {preset}, resize {resize}")
         assembled.running.begin_stop()
         assembled.running.finish_stop(clock.monotonic_s() + 5)
     return told
@@ -159,6 +160,7 @@ _HERE: dict[str, Callable[[int], dict[str, Any]]] = {
     "plain": plain,
     "always": lambda threads: pipeline("always", threads),
     "normal": lambda threads: pipeline("normal", threads),
+    "exact": lambda threads: pipeline("always", threads, "exact"),
 }
 
 
@@ -188,7 +190,7 @@ def main() -> int:
     if chosen.contender:
         print(json.dumps(_HERE[chosen.contender](chosen.threads)))
         return 0
-    names = ["plain", *(["mediapipe"] if chosen.mediapipe_python else []), "always", "normal"]
+    names = ["plain", *(["mediapipe"] if chosen.mediapipe_python else []), "always", "exact", "normal"]
     rounds = [
         {name: contend(name, chosen.threads, chosen.mediapipe_python) for name in names} for _ in range(chosen.rounds)
     ]
