@@ -1,7 +1,7 @@
 """Decide on a small picture whether anything moved, so that the model sleeps while nothing does.
 
 Promises: constant memory; a change of frame size begins anew instead of failing; every frame, even of one pixel, gets
-a decision and its `Quality`.
+a decision and its `Quality`; a change of the light alone is learned, not reported.
 Leaves out: what moved. The model says that.
 Thread: one gate belongs to one pipeline's thread.
 """
@@ -16,16 +16,50 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.compute.gate_config import GateConfig, Mask, Preset
+from edge.compute.scene import Scene, directions, look, measure
 from edge.contract.messages import OpenedBy, Quality
 
 __all__ = ["Decision", "Gate", "GateConfig", "Mask", "Preset"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
+_TILE = 10  # px of the small picture, square
+_HIGH_PASS = 15  # px at half of it; light that changes slower than this across the picture is no object
+_MOMENT_S = 0.09  # a tile stirs when it differs from this long ago: at 30 frames a second one frame is too short
+_STIR_SHARE = 0.16  # of a tile; less follows people who only breathe
+_EDGE_OFFSET, _LIGHT_OFFSET = 8.0, 2.5  # grey levels above the multiple of the noise
+_RELEARN_SHARE = 0.6  # of the tiles: no object does that, a lamp or a knocked camera does
+_RELEARN_FRAMES = 5  # after such a frame
+_LAMP = 6  # grey levels in which a tile follows a lamp
+_FAST, _SLOW = 0.3, 0.05  # weight of a new frame in the running mean; fast where nothing stirs, so that what was
+# left behind, or went away, is usual within a second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Senses:
+    """Least difference that counts, its multiple of the mean difference and offset, least share of a tile."""
+
+    edge_floor: float
+    light_floor: float
+    noise: float
+    share: float
+
+
+_SENSES: dict[Preset, _Senses] = {
+    "sensitive": _Senses(edge_floor=16, light_floor=4, noise=3.0, share=0.12),
+    "normal": _Senses(edge_floor=20, light_floor=5, noise=3.5, share=0.18),
+    "quiet": _Senses(edge_floor=28, light_floor=8, noise=4.5, share=0.35),
+    "always": _Senses(edge_floor=20, light_floor=5, noise=3.5, share=0.18),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One frame's verdict. `tiles` (rows, cols) bool: where something moved; empty-handed (all false) while `always`."""
+    """One frame's verdict.
+
+    `tiles` (rows, cols) bool: where something moved, from the top left. `quality.orientation` is that of the last frame
+    that was let through.
+    """
 
     is_open: bool
     opened_by: OpenedBy | None
@@ -38,48 +72,180 @@ class Gate:
 
     def __init__(self, config: GateConfig) -> None:
         self._config = config
+        self._eyes: _Eyes | None = None
         self._frames = 0
         self._moved_s: float | None = None
         self._inferred_s = 0.0
-        self._mean: Array | None = None
+        self._orientation = (0.0,) * 8
 
-    def decide(self, image_bgr: Array, now_s: float) -> Decision:
-        """Judge one frame, uint8 (height, width, 3) BGR or (height, width) gray, taken at monotonic `now_s`."""
-        gray = image_bgr if image_bgr.ndim == 2 else cv2.cvtColor(image_bgr[::4, ::4], cv2.COLOR_BGR2GRAY)  # noqa: PLR2004
-        small = cv2.blur(cv2.resize(gray, (320, 180), interpolation=cv2.INTER_AREA), (3, 3))
-        along_x, along_y = cv2.spatialGradient(small)
-        edges = cv2.convertScaleAbs(cv2.absdiff(along_x, 0) + cv2.absdiff(along_y, 0), alpha=0.5).astype(np.float32)
-        if self._mean is None:
-            self._mean = edges
-        difference = cv2.absdiff(edges, self._mean)
-        self._mean = cv2.addWeighted(self._mean, 0.95, edges, 0.05, 0)
-        level = max(20.0, 3.5 * float(difference.mean()) + 8)
-        occupancy = (difference > level).reshape(18, 10, 32, 10).mean(axis=(1, 3))
-        tiles: npt.NDArray[np.bool_] = occupancy >= 0.25  # noqa: PLR2004
+    def decide(self, image: Array, now_s: float) -> Decision:
+        """Judge one uint8 frame, (height, width, 3) BGR or (height, width) gray, taken at monotonic `now_s`.
+
+        Raises:
+            MediaError: another shape or type, or no pixels.
+        """
+        scene = look(image)
+        if self._eyes is None or self._eyes.shape != scene.light.shape:
+            self._eyes = _Eyes(scene.light.shape, self._config)
+            self._frames = 0
+        tiles = self._eyes.moved(scene, now_s)
         opened_by = self._open(bool(tiles.any()), now_s)
-        quality = Quality(
-            focus=float((edges * edges).mean()),
-            edge_density=float((edges > 20).mean()),  # noqa: PLR2004
-            orientation=(0.125,) * 8,
-            brightness=float(small.mean()),
-        )
+        if opened_by is not None:
+            # A third of the cost of measuring, and nothing that a frame without a result has a use for.
+            self._orientation = directions(scene)
+        quality = measure(scene, self._orientation)
         return Decision(is_open=opened_by is not None, opened_by=opened_by, tiles=tiles, quality=quality)
 
     def _open(self, has_moved: bool, now_s: float) -> OpenedBy | None:
         self._frames += 1
         if has_moved:
             self._moved_s = now_s
+        config = self._config
         opened_by = None
-        if self._config.preset == "always":
+        if config.preset == "always":
             opened_by = OpenedBy.ALWAYS
-        elif self._frames <= self._config.first_frames:
+        elif self._frames <= config.first_frames:
             opened_by = OpenedBy.FIRST
         elif has_moved:
             opened_by = OpenedBy.MOTION
-        elif self._moved_s is not None and now_s - self._moved_s <= self._config.hold_s:
+        elif self._moved_s is not None and now_s - self._moved_s <= config.hold_s:
             opened_by = OpenedBy.HOLD
-        elif self._config.heartbeat_s and now_s - self._inferred_s >= self._config.heartbeat_s:
+        elif config.heartbeat_s and now_s - self._inferred_s >= config.heartbeat_s:
             opened_by = OpenedBy.HEARTBEAT
         if opened_by is not None:
             self._inferred_s = now_s
         return opened_by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moment:
+    light: Array
+    texture: Array
+    at_s: float
+
+
+class _Eyes:
+    """What a scene of this size usually looks like, and where it differs now."""
+
+    def __init__(self, shape: tuple[int, ...], config: GateConfig) -> None:
+        self.shape = shape
+        self._senses = _SENSES[config.preset]
+        self._half = (shape[1] // 2, shape[0] // 2)
+        self._grid = (-(-shape[0] // _TILE), -(-shape[1] // _TILE))
+        watched = _watched(shape, config.masks)
+        share = _tile_means(watched, self._grid, _TILE)
+        # A tile that is half masked, or half outside, needs as large a part of what is left of it.
+        self._needed = np.maximum(share, 1) * self._senses.share
+        self._stirred = np.maximum(share, 1) * _STIR_SHARE
+        self._tiles = int((share > 0).sum())
+        self._watched = None if watched.all() else watched
+        self._watched_half = cv2.resize(watched, self._half, interpolation=cv2.INTER_NEAREST)
+        self._edges = _Usual(shape)
+        self._texture = _Usual(self._half[::-1])
+        self._last: _Moment | None = None
+        self._learning = _RELEARN_FRAMES
+
+    def moved(self, scene: Scene, now_s: float) -> npt.NDArray[np.bool_]:
+        """(rows, cols) of tiles that differ from what is usual and changed just now; learns the scene too."""
+        senses = self._senses
+        light = cv2.resize(scene.light, self._half, interpolation=cv2.INTER_AREA)
+        texture = cv2.addWeighted(light, 1.0, cv2.blur(light, (_HIGH_PASS, _HIGH_PASS)), -1.0, 128.0)
+        if self._last is None:
+            self._last = _Moment(light=light, texture=texture, at_s=now_s)
+            self._learn(scene, texture, 1.0)
+        last = self._last
+        if now_s - last.at_s >= _MOMENT_S or now_s < last.at_s:
+            self._last = _Moment(light=light, texture=texture, at_s=now_s)
+        stir = _above_noise(cv2.absdiff(texture, last.texture), senses.light_floor, senses.noise, _LIGHT_OFFSET)
+        stirs = _tile_means(stir, self._grid, _TILE // 2) >= self._stirred
+        if not stirs.any():
+            self._learn(scene, texture, _FAST)
+            return stirs
+        return self._compare(scene, light, texture, last, stirs)
+
+    def _compare(
+        self, scene: Scene, light: Array, texture: Array, last: _Moment, stirs: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        senses = self._senses
+        edges = _above_noise(self._edges.difference(scene.edges), senses.edge_floor, senses.noise, _EDGE_OFFSET)
+        lights = _above_noise(self._texture.difference(texture), senses.light_floor, senses.noise, _LIGHT_OFFSET)
+        if self._watched is not None:
+            edges = cv2.bitwise_and(edges, self._watched)
+            lights = cv2.bitwise_and(lights, self._watched_half)
+        differs = _tile_means(edges, self._grid, _TILE) >= self._needed
+        differs |= _tile_means(lights, self._grid, _TILE // 2) >= self._needed
+        if differs.sum() > _RELEARN_SHARE * self._tiles or self._is_lamp(light, last.light):
+            self._learning = _RELEARN_FRAMES
+            differs = np.zeros_like(differs)
+        weight = _FAST if self._learning else _SLOW
+        self._learning = max(0, self._learning - 1)
+        self._learn(scene, texture, weight)
+        settled = differs & ~stirs
+        if settled.any():
+            tiles = settled.astype(np.uint8)
+            self._edges.learn(scene.edges, _FAST, _pixels(tiles, self.shape, _TILE))
+            self._texture.learn(texture, _FAST, _pixels(tiles, self._half[::-1], _TILE // 2))
+        return differs & stirs
+
+    def _learn(self, scene: Scene, texture: Array, weight: float) -> None:
+        self._edges.learn(scene.edges, weight)
+        self._texture.learn(texture, weight)
+
+    def _is_lamp(self, light: Array, before: Array) -> bool:
+        """Most of the picture became brighter, or most of it darker."""
+        now = _tile_means(light, self._grid, _TILE // 2).astype(np.int16)
+        rise = now - _tile_means(before, self._grid, _TILE // 2)
+        return bool(max((rise > _LAMP).mean(), (rise < -_LAMP).mean()) > _RELEARN_SHARE)
+
+
+class _Usual:
+    """The running mean of a uint8 picture."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._mean = np.zeros(shape, np.float32)
+
+    def difference(self, picture: Array) -> Array:
+        """How far it is from its mean, uint8."""
+        away: Array = cv2.absdiff(picture, cv2.convertScaleAbs(self._mean))
+        return away
+
+    def learn(self, picture: Array, weight: float, mask: Array | None = None) -> None:
+        """Let it count for `weight` of the mean, where `mask` is not 0."""
+        cv2.accumulateWeighted(picture, self._mean, weight, mask)
+
+
+def _above_noise(difference: Array, floor: float, noise: float, offset: float) -> Array:
+    """255 where a difference is larger than its own mean explains."""
+    level = max(floor, noise * cv2.mean(difference)[0] + offset)
+    changed: Array = cv2.threshold(difference, level, 255, cv2.THRESH_BINARY)[1]
+    return changed
+
+
+def _pixels(tiles: Array, shape: tuple[int, ...], tile: int) -> Array:
+    """Each tile's value in each of its pixels."""
+    rows, cols = tiles.shape
+    spread = cv2.resize(tiles, (cols * tile, rows * tile), interpolation=cv2.INTER_NEAREST)
+    return np.ascontiguousarray(spread[: shape[0], : shape[1]])
+
+
+def _tile_means(picture: Array, grid: tuple[int, int], tile: int) -> Array:
+    """Mean of each tile, 0..255; what lies outside the picture counts as 0."""
+    height, width = picture.shape
+    rows, cols = grid
+    if (height, width) != (rows * tile, cols * tile):
+        bottom, right = rows * tile - height, cols * tile - width
+        picture = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
+    if tile % 2 == 0:  # by two first: OpenCV has a fast path for that factor only
+        picture = cv2.resize(picture, (cols * tile // 2, rows * tile // 2), interpolation=cv2.INTER_AREA)
+    means: Array = cv2.resize(picture, (cols, rows), interpolation=cv2.INTER_AREA)
+    return means
+
+
+def _watched(shape: tuple[int, ...], masks: tuple[Mask, ...]) -> Array:
+    """uint8, 0 inside the masks, else 255."""
+    height, width = shape
+    canvas = np.full((height, width), 255, np.uint8)
+    for mask in masks:
+        corners = np.array([(x * width, y * height) for x, y in mask])
+        cv2.fillPoly(canvas, [np.rint(corners).astype(np.int32)], 0)
+    return canvas

@@ -28,5 +28,5 @@ class GateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     preset: Preset = "normal"
     masks: tuple[Mask, ...] = ()
     first_frames: Annotated[int, Meta(ge=0)] = 5  # inferred at start whatever they show: the scene as it was found
-    hold_s: Annotated[float, Meta(ge=0.0)] = 1.0  # open this long after the last motion; less cuts slow movers up
+    hold_s: Annotated[float, Meta(ge=0.0)] = 0.8  # open this long after the last motion; less cuts slow movers up
     heartbeat_s: Annotated[float, Meta(ge=0.0)] = 30.0  # a still scene is looked at this often; 0: never

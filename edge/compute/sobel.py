@@ -26,6 +26,7 @@ SCHARR = -1  # in place of a size, as in OpenCV
 KSIZES = (SCHARR, 1, 3, 5, 7)
 
 _STRIP_ROWS = 32
+_NO_GRADIENT = 1e6  # longer than any gradient of any kernel here
 
 
 def gradients(gray: Gray, ksize: int = 3) -> tuple[Array, Array]:
@@ -74,8 +75,8 @@ def binary_edges(image_bgr: Gray, ksize: int = 5, threshold: float = 100.0) -> G
 
 
 def _largest_square(threshold: float) -> float:
-    """The largest integer whose rounded root does not exceed `threshold`: squares above it are edges, without a root."""
-    if math.isnan(threshold) or threshold > 1e9:
+    """The largest integer whose rounded root does not exceed `threshold`: larger squares are edges, no root taken."""
+    if math.isnan(threshold) or threshold > _NO_GRADIENT:
         return math.inf
     if threshold < 0:
         return -1.0

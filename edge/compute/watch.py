@@ -51,8 +51,8 @@ class QualityWatch:
         """Judge one frame's quality; what changed, usually nothing."""
         usual = self._usual or quality
         self._usual = usual
-        is_covered = quality.edge_density < 0.1 * usual.edge_density  # noqa: PLR2004
-        is_blurred = not is_covered and quality.focus < 0.25 * usual.focus  # noqa: PLR2004
+        is_covered = quality.edge_density < 0.1 * usual.edge_density
+        is_blurred = not is_covered and quality.focus < 0.25 * usual.focus
         detail = f"focus {quality.focus:.0f}, usually {usual.focus:.0f}"
         changes = (
             self._obstructed.observe(is_covered, detail, self._patience),
