@@ -8,14 +8,11 @@ Thread: the writer's.
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from edge.central.store.arrived import MAX_NUMBER
 from edge.contract.messages import EpochStart, Gap
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 __all__ = ["EpochKey", "Extent", "advance", "record_gap", "record_start", "report_incident"]
 
@@ -63,40 +60,40 @@ class Extent:
     highest: int
 
 
-def advance(connection: Connection, key: EpochKey, now_ms: int) -> Extent:
+def advance(database: sqlite3.Connection, key: EpochKey, now_ms: int) -> Extent:
     """Open the epoch where it is new, and move `upto` over what the table holds."""
     where = (key.device, key.epoch)
-    stored = connection.exec_driver_sql("SELECT upto, highest FROM epoch WHERE device = ? AND epoch = ?", where).first()
+    stored = database.execute("SELECT upto, highest FROM epoch WHERE device = ? AND epoch = ?", where).fetchone()
     if stored is None:
-        connection.exec_driver_sql(_OPEN, (*where, now_ms))
+        database.execute(_OPEN, (*where, now_ms))
     upto = 0 if stored is None else int(stored[0])
     while True:
-        reached = _over_rows(connection, key, upto)
-        upto = _over_gaps(connection, key, reached)
+        reached = _over_rows(database, key, upto)
+        upto = _over_gaps(database, key, reached)
         if upto == reached:
             break
-    highest = max(int(connection.exec_driver_sql(_HIGHEST, where + where).scalar_one()), upto)
+    highest = max(int(database.execute(_HIGHEST, where + where).fetchone()[0]), upto)
     if stored is None or (upto, highest) != tuple(stored):
-        connection.exec_driver_sql(
+        database.execute(
             "UPDATE epoch SET upto = ?, highest = ? WHERE device = ? AND epoch = ?", (upto, highest, *where)
         )
     return Extent(upto=upto, highest=highest)
 
 
-def _over_gaps(connection: Connection, key: EpochKey, upto: int) -> int:
+def _over_gaps(database: sqlite3.Connection, key: EpochKey, upto: int) -> int:
     after = upto + 1
-    found = connection.exec_driver_sql(_GAP, (key.device, key.epoch, after, after)).scalar()
+    found = database.execute(_GAP, (key.device, key.epoch, after, after)).fetchone()[0]
     return upto if found is None else int(found)
 
 
-def _over_rows(connection: Connection, key: EpochKey, upto: int) -> int:
+def _over_rows(database: sqlite3.Connection, key: EpochKey, upto: int) -> int:
     while True:
         parameters = (key.device, key.epoch, upto, _STRIDE)
-        count, lowest, highest = connection.exec_driver_sql(_NEXT, parameters).one()
+        count, lowest, highest = database.execute(_NEXT, parameters).fetchone()
         if count == 0 or lowest != upto + 1:
             return upto
         if highest - lowest + 1 != count:
-            for (seq,) in connection.exec_driver_sql(_SEQS, parameters).all():
+            for (seq,) in database.execute(_SEQS, parameters).fetchall():
                 if seq != upto + 1:
                     break
                 upto = seq
@@ -106,13 +103,13 @@ def _over_rows(connection: Connection, key: EpochKey, upto: int) -> int:
             return upto
 
 
-def record_gap(connection: Connection, key: EpochKey, body: Gap) -> None:
+def record_gap(database: sqlite3.Connection, key: EpochKey, body: Gap) -> None:
     """Rows of this epoch will never come."""
     ranges = [
         (key.device, key.epoch, each.lo, each.hi, body.why) for each in body.ranges if _is_range(each.lo, each.hi)
     ]
     if ranges:
-        connection.exec_driver_sql(
+        database.executemany(
             "INSERT INTO gap (device, epoch, lo, hi, why) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", ranges
         )
 
@@ -121,21 +118,23 @@ def _is_range(lo: int, hi: int) -> bool:
     return 0 < lo <= hi <= MAX_NUMBER
 
 
-def record_start(connection: Connection, key: EpochKey, body: EpochStart, now_ms: int) -> None:
+def record_start(database: sqlite3.Connection, key: EpochKey, body: EpochStart, now_ms: int) -> None:
     """This epoch began; the one before it is over.
 
     A card that was copied lets two epochs name the same one before: the later end is the true one.
     """
-    connection.exec_driver_sql(_OPEN, (key.device, key.epoch, now_ms))
-    connection.exec_driver_sql(
+    database.execute(_OPEN, (key.device, key.epoch, now_ms))
+    database.execute(
         "UPDATE epoch SET why = ?, prev = ? WHERE device = ? AND epoch = ?",
         (body.why.value, body.prev, key.device, key.epoch),
     )
     if body.prev is not None and 0 < body.prev <= MAX_NUMBER:
         end = body.prev_end if body.prev_end is not None and 0 < body.prev_end <= MAX_NUMBER else None
-        connection.exec_driver_sql(_END, (key.device, body.prev, now_ms, end))
+        database.execute(_END, (key.device, body.prev, now_ms, end))
 
 
-def report_incident(connection: Connection, what: str, who: str, detail: str, now_ms: int, count: int = 1) -> None:
+def report_incident(
+    database: sqlite3.Connection, what: str, who: str, detail: str, now_ms: int, count: int = 1
+) -> None:
     """Note what someone should look at; the newest detail of a kind and sender is kept, and how often it came."""
-    connection.exec_driver_sql(_INCIDENT, (what, who, count, now_ms, now_ms, detail[:_MAX_DETAIL]))
+    database.execute(_INCIDENT, (what, who, count, now_ms, now_ms, detail[:_MAX_DETAIL]))

@@ -91,7 +91,10 @@ def translating(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (OverflowError, DataError, IntegrityError, InterfaceError) as err:
+    except (
+        *(OverflowError, DataError, IntegrityError, InterfaceError),
+        *(sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError),
+    ) as err:
         raise ProtocolError(f"a value does not fit the tables: {getattr(err, 'orig', None) or err}") from err
     except (SQLAlchemyError, sqlite3.Error) as err:
         cause = getattr(err, "orig", None) or err

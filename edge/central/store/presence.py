@@ -8,13 +8,10 @@ Thread: the writer's, inside its transaction.
 
 from __future__ import annotations
 
+import sqlite3
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from edge.central.store.arrived import StateSeen
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 __all__ = ["Presence", "note_state"]
 
@@ -39,23 +36,23 @@ class Presence(Enum):
     CLONED = "cloned"
 
 
-def note_state(connection: Connection, device: int, seen: StateSeen, now_ms: int) -> Presence:
+def note_state(database: sqlite3.Connection, device: int, seen: StateSeen, now_ms: int) -> Presence:
     """Store a birth or a death."""
-    session, before, returns = connection.exec_driver_sql(
+    session, before, returns = database.execute(
         "SELECT session, session_before, returns FROM device WHERE id = ?", (device,)
-    ).one()
+    ).fetchone()
     state = seen.state
     last_ms = None if seen.is_retained else now_ms
     if not state.online:
         if session is not None and session != state.session:
             return Presence.IGNORED
-        connection.exec_driver_sql(_DEATH, (state.session, seen.raw, last_ms, device))
+        database.execute(_DEATH, (state.session, seen.raw, last_ms, device))
         return Presence.DIED
     has_returned = state.session == before and not seen.is_retained
     if state.session != session:
         before = session
         returns += has_returned
-    connection.exec_driver_sql(
+    database.execute(
         _BIRTH,
         (
             *(state.session, before, returns, state.epoch, state.next_seq, state.backlog_rows, state.backlog_bytes),

@@ -8,6 +8,7 @@ Thread: one, the ingest's.
 
 from __future__ import annotations
 
+import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from edge.contract.messages import EpochStart, Gap, Nack, Range, Receipt, Row, d
 from edge.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
 __all__ = ["Store"]
 
@@ -100,27 +101,30 @@ class Store:
         """
         self._fresh = {}
         with translating(self._path), self._engine.begin() as connection:
-            answers = self._take(connection, messages, now_ms)
+            # The driver's own connection inside SQLAlchemy's transaction: a dozen small statements a device would
+            # otherwise cost 35 us each instead of 5.
+            database: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+            answers = self._take(database, messages, now_ms)
         self._devices.update(self._fresh)  # not before the commit: a rollback takes them back
         return answers
 
-    def _take(self, connection: Connection, messages: Sequence[Message], now_ms: int) -> tuple[Answer, ...]:
-        groups = self._groups(connection, [each for each in messages if isinstance(each, Delivery)], now_ms)
-        self._insert(connection, groups, now_ms)
-        answers = [self._settle(connection, group, now_ms) for group in groups]
+    def _take(self, database: sqlite3.Connection, messages: Sequence[Message], now_ms: int) -> tuple[Answer, ...]:
+        groups = self._groups(database, [each for each in messages if isinstance(each, Delivery)], now_ms)
+        self._insert(database, groups, now_ms)
+        answers = [self._settle(database, group, now_ms) for group in groups]
         for message in messages:
             if isinstance(message, StateSeen):
-                answer = self._see(connection, message, now_ms)
+                answer = self._see(database, message, now_ms)
                 answers.extend([answer] if answer is not None else [])
             elif isinstance(message, Refused):
-                report_incident(connection, "refused", message.who, message.why, now_ms)
+                report_incident(database, "refused", message.who, message.why, now_ms)
         return tuple(answers)
 
-    def _groups(self, connection: Connection, deliveries: Iterable[Delivery], now_ms: int) -> list[_Group]:
+    def _groups(self, database: sqlite3.Connection, deliveries: Iterable[Delivery], now_ms: int) -> list[_Group]:
         groups: dict[tuple[EpochKey, int], _Group] = {}
         for delivery in deliveries:
-            device = self._device(connection, delivery.sender, now_ms)
-            connection.exec_driver_sql("UPDATE device SET last_ms = ? WHERE id = ?", (now_ms, device))
+            device = self._device(database, delivery.sender, now_ms)
+            database.execute("UPDATE device SET last_ms = ? WHERE id = ?", (now_ms, device))
             key = EpochKey(device, delivery.batch.epoch)
             group = groups.setdefault(
                 (key, delivery.batch.session),
@@ -130,8 +134,8 @@ class Store:
             group.refused.extend(delivery.refused)
         return list(groups.values())
 
-    def _insert(self, connection: Connection, groups: list[_Group], now_ms: int) -> None:
-        arrival = (connection.exec_driver_sql("SELECT max(arrival) FROM row").scalar() or 0) + 1
+    def _insert(self, database: sqlite3.Connection, groups: list[_Group], now_ms: int) -> None:
+        arrival = (database.execute("SELECT max(arrival) FROM row").fetchone()[0] or 0) + 1
         values = []
         audited: list[tuple[_Group, Row]] = []
         for group in groups:
@@ -152,24 +156,24 @@ class Store:
                 )
         if not values:
             return
-        inserted = connection.exec_driver_sql(_INSERT, values).rowcount
+        inserted = database.executemany(_INSERT, values).rowcount
         if inserted < len(values):
             for group in groups:
-                self._compare(connection, group, now_ms)
+                self._compare(database, group, now_ms)
         conflicts = sum(len(group.conflicts) for group in groups)
         self.inserted += inserted
         self.conflicts += conflicts
         self.duplicates += len(values) - inserted - conflicts
         for group, row in audited:
             if row.seq not in group.conflicts:
-                self._audit(connection, group, row, now_ms)
+                self._audit(database, group, row, now_ms)
 
-    def _compare(self, connection: Connection, group: _Group, now_ms: int) -> None:
+    def _compare(self, database: sqlite3.Connection, group: _Group, now_ms: int) -> None:
         """Some rows were there already: find those whose number holds another body."""
         if not group.rows:
             return
         seqs = [row.seq for row, _ in group.rows]
-        found = connection.exec_driver_sql(
+        found = database.execute(
             "SELECT seq, hash FROM row WHERE device = ? AND epoch = ? AND seq BETWEEN ? AND ?",
             (group.key.device, group.key.epoch, min(seqs), max(seqs)),
         )
@@ -178,7 +182,7 @@ class Store:
         if not others:
             return
         group.conflicts.update(row.seq for row, _ in others)
-        connection.exec_driver_sql(
+        database.executemany(
             _CONFLICT,
             [
                 (group.key.device, group.key.epoch, row.seq, digest, group.session, now_ms, row.body)
@@ -186,21 +190,21 @@ class Store:
             ],
         )
         detail = f"epoch {group.key.epoch}: {len(others)} numbers used twice, first {others[0][0].seq}"
-        report_incident(connection, "conflict", str(group.sender), detail, now_ms, len(others))
+        report_incident(database, "conflict", str(group.sender), detail, now_ms, len(others))
 
-    def _audit(self, connection: Connection, group: _Group, row: Row, now_ms: int) -> None:
+    def _audit(self, database: sqlite3.Connection, group: _Group, row: Row, now_ms: int) -> None:
         try:
             body = decode_body(row.body)
         except ProtocolError as err:
-            report_incident(connection, "unreadable", str(group.sender), f"row {row.seq}: {err}", now_ms)
+            report_incident(database, "unreadable", str(group.sender), f"row {row.seq}: {err}", now_ms)
             return
         if isinstance(body, Gap):
-            record_gap(connection, group.key, body)
+            record_gap(database, group.key, body)
         elif isinstance(body, EpochStart):
-            record_start(connection, group.key, body, now_ms)
+            record_start(database, group.key, body, now_ms)
 
-    def _settle(self, connection: Connection, group: _Group, now_ms: int) -> Answer:
-        extent = advance(connection, group.key, now_ms)
+    def _settle(self, database: sqlite3.Connection, group: _Group, now_ms: int) -> Answer:
+        extent = advance(database, group.key, now_ms)
         held = {row.seq for row, _ in group.rows} - group.conflicts
         receipt = Receipt(
             epoch=group.key.epoch,
@@ -213,29 +217,29 @@ class Store:
         )
         return Answer(sender=group.sender, receipt=receipt)
 
-    def _see(self, connection: Connection, seen: StateSeen, now_ms: int) -> Answer | None:
-        device = self._device(connection, seen.sender, now_ms)
-        presence = note_state(connection, device, seen, now_ms)
+    def _see(self, database: sqlite3.Connection, seen: StateSeen, now_ms: int) -> Answer | None:
+        device = self._device(database, seen.sender, now_ms)
+        presence = note_state(database, device, seen, now_ms)
         if presence is Presence.CLONED:
             detail = f"sessions {seen.state.session} and another take turns: two devices use this name"
-            report_incident(connection, "cloned", str(seen.sender), detail, now_ms)
+            report_incident(database, "cloned", str(seen.sender), detail, now_ms)
         if not seen.state.online or not seen.state.epoch:
             return None
-        extent = advance(connection, EpochKey(device, seen.state.epoch), now_ms)
+        extent = advance(database, EpochKey(device, seen.state.epoch), now_ms)
         receipt = Receipt(epoch=seen.state.epoch, upto=extent.upto, highest=extent.highest, session=seen.state.session)
         return Answer(sender=seen.sender, receipt=receipt)
 
-    def _device(self, connection: Connection, sender: Sender, now_ms: int) -> int:
+    def _device(self, database: sqlite3.Connection, sender: Sender, now_ms: int) -> int:
         known = self._devices.get(sender) or self._fresh.get(sender)
         if known is not None:
             return known
-        connection.exec_driver_sql(
+        database.execute(
             "INSERT INTO device (fleet, name, first_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             (sender.fleet, sender.device, now_ms),
         )
-        found = connection.exec_driver_sql(
+        found = database.execute(
             "SELECT id FROM device WHERE fleet = ? AND name = ?", (sender.fleet, sender.device)
-        ).scalar_one()
+        ).fetchone()[0]
         self._fresh[sender] = int(found)
         return int(found)
 
