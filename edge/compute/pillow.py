@@ -49,11 +49,13 @@ def decode_with_pillow(content: bytes, *, most_pixels: int) -> Array:
         with warnings.catch_warnings(), module.open(io.BytesIO(content)) as file:
             warnings.simplefilter("ignore")  # Pillow warns of sizes that the next line refuses, and of odd EXIF
             if file.width * file.height > most_pixels:
-                raise MediaError(f"picture of {file.width}x{file.height} pixels is above the limit of {most_pixels}")
+                raise MediaError(f"the picture, {file.width}x{file.height}, is above the limit of {most_pixels} pixels")
             picture = operations.exif_transpose(file)
             return _to_bgr(picture, module)
-    except (module.UnidentifiedImageError, module.DecompressionBombError) as err:
-        raise MediaError(f"no picture format that is known here ({err})") from err
+    except module.UnidentifiedImageError as err:
+        raise MediaError("no picture format that is known here") from err
+    except module.DecompressionBombError as err:
+        raise MediaError(f"the picture is above the limit of {most_pixels} pixels") from err
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, IndexError, KeyError) as err:
         raise MediaError(f"damaged picture ({err})") from err
 
