@@ -10,6 +10,7 @@ Thread: an engine is opened, run and closed by one thread.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,8 @@ _DTYPES: dict[str, type[np.generic]] = {
     "tensor(uint64)": np.uint64,
     "tensor(bool)": np.bool_,
 }
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : ")
+_LONGEST_COMPLAINT = 200
 _LOG_FATAL = 4  # errors are raised as exceptions; printing them as well would say everything twice
 
 
@@ -161,7 +164,7 @@ def _spec(node: Any, *, batch: str | None) -> TensorSpec:
 
 def _first_line(err: BaseException) -> str:
     lines = str(err).strip().splitlines()
-    return lines[0].removeprefix("[ONNXRuntimeError] : ") if lines else type(err).__name__
+    return _CODE.sub("", lines[0])[:_LONGEST_COMPLAINT] if lines else type(err).__name__
 
 
 @contextmanager

@@ -76,6 +76,7 @@ def open_engine(content: bytes, *, threads: int = 1) -> Engine:
 def _is_onnx(content: bytes) -> bool:
     """An ONNX file has no magic number: it is protobuf from end to end, with a graph in field 7."""
     try:
-        return any(number == _GRAPH and not isinstance(value, int) for number, value in fields(memoryview(content)))
+        # All of it is walked, so that a file which was cut short after its graph is noticed too.
+        return _GRAPH in [number for number, value in fields(memoryview(content)) if not isinstance(value, int)]
     except ValueError:
         return False

@@ -30,10 +30,12 @@ __all__ = ["TfliteEngine", "find_runtime"]
 # (import name, distribution). LiteRT first: it is maintained, and runs uint8 models five times faster on x86.
 _PACKAGES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
 _CUSTOM_OP = re.compile(r"unresolved custom op: ([^\s.]+)")
+_NODE = re.compile(r"(?<=\S)\.?(Node number \d)")  # the interpreter glues its second sentence to the first
 _NUMPY_2 = 2
+_LONGEST_COMPLAINT = 200
 
 # What a native interpreter raises for a file or tensor it does not like; which one depends on the version.
-_NATIVE_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError, SystemError)
+_NATIVE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, MemoryError, SystemError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,8 @@ class TfliteEngine:
         with _opening(found.name), quiet_stderr():
             interpreter = found.interpreter(model_content=content, num_threads=threads)
             interpreter.allocate_tensors()
+            inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         self._interpreter: Any = interpreter
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         self._input_ids = [int(detail["index"]) for detail in inputs]
         self._output_ids = [int(detail["index"]) for detail in outputs]
         self._accepted = tuple(_spec(detail, detail["shape_signature"]) for detail in inputs)
@@ -190,8 +192,9 @@ def _one_of_a_batch(detail: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _first_line(err: BaseException) -> str:
+    """The runtime's complaint; one without words is an allocation that failed."""
     lines = str(err).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(err).__name__
+    return _NODE.sub(r"; \1", lines[0].rstrip("."))[:_LONGEST_COMPLAINT] if lines else "not enough memory"
 
 
 @contextmanager
