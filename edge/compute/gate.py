@@ -76,7 +76,7 @@ class Gate:
         self._frames = 0
         self._moved_s: float | None = None
         self._inferred_s = 0.0
-        self._orientation = (0.0,) * 8
+        self._orientation: tuple[float, ...] = (0.0,) * 8
 
     def decide(self, image: Array, now_s: float) -> Decision:
         """Judge one uint8 frame, (height, width, 3) BGR or (height, width) gray, taken at monotonic `now_s`.

@@ -9,12 +9,14 @@ Thread: any; pure.
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.compute.cascade import LARGEST, SMALLEST_SIDE, Cascade
 from edge.errors import MediaError
 
 __all__ = ["KSIZES", "SCHARR", "binary_edges", "gradients", "magnitude"]
@@ -26,6 +28,7 @@ SCHARR = -1  # in place of a size, as in OpenCV
 KSIZES = (SCHARR, 1, 3, 5, 7)
 
 _STRIP_ROWS = 32
+_kept = threading.local()
 _NO_GRADIENT = 1e6  # longer than any gradient of any kernel here
 
 
@@ -67,11 +70,26 @@ def binary_edges(image_bgr: Gray, ksize: int = 5, threshold: float = 100.0) -> G
         ValueError: a ksize that is not in `KSIZES`.
     """
     _check(image_bgr, ndim=3)
+    limit = _largest_square(threshold)
+    is_small = min(image_bgr.shape[:2]) < SMALLEST_SIDE
+    if ksize == 5 and not is_small and 0 <= limit < 2 * LARGEST:  # noqa: PLR2004 - the cascade's kernel
+        return _cascade(image_bgr.shape[1]).edges(image_bgr, int(limit) // 2)
     along_x, along_y = gradients(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), ksize)
-    wide_x, wide_y = along_x.astype(np.float64), along_y.astype(np.float64)
-    squares = wide_x * wide_x + wide_y * wide_y
-    edges: Gray = np.where(squares > _largest_square(threshold), np.uint8(255), np.uint8(0))
+    edges = np.empty(along_x.shape, np.uint8)
+    for top in range(0, edges.shape[0], _STRIP_ROWS):
+        rows = slice(top, top + _STRIP_ROWS)
+        squares = np.square(along_x[rows], dtype=np.float64) + np.square(along_y[rows], dtype=np.float64)
+        np.multiply(squares > limit, np.uint8(255), out=edges[rows])
     return edges
+
+
+def _cascade(width: int) -> Cascade:
+    """This thread's buffers; they last until it meets another width."""
+    kept: Cascade | None = getattr(_kept, "cascade", None)
+    if kept is None or kept.width != width:
+        kept = Cascade(width)
+        _kept.cascade = kept
+    return kept
 
 
 def _largest_square(threshold: float) -> float:

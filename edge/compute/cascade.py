@@ -1,0 +1,127 @@
+"""Binary edges of the 5 x 5 Sobel kernels as a cascade of additions, in strips that stay in the processor's cache.
+
+Promises: exactly the edges of the full kernels, for pictures of at least 3 x 3 pixels and `half_square` up to
+`LARGEST`; working memory of about a megabyte, whatever the picture.
+Leaves out: other kernels, smaller pictures, the root (`sobel`).
+Thread: one cascade belongs to one thread.
+
+Both kernels are [1 1] taken three times along each axis, followed by a 2 x 2 difference. With P the picture after those
+six additions and a b / c d any 2 x 2 of it, gx = (b - a) + (d - c) and gy = (c - a) + (d - b), so with the diagonals
+u = d - a and v = b - c, gx = u + v, gy = u - v, and gx^2 + gy^2 = 2 (u^2 + v^2): the gradients themselves are never
+needed. P is at most 64 * 255, so 16 bits hold everything; diagonals are cut at 180, whose square is beyond any
+threshold served here, so that squares fit too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["LARGEST", "SMALLEST_SIDE", "Cascade"]
+
+Array: TypeAlias = npt.NDArray[Any]
+
+_CUT = 180  # 2 * 180^2 still fits 16 bits
+LARGEST = _CUT * _CUT - 1
+SMALLEST_SIDE = 3  # px; mirroring two pixels needs three
+
+_REACH = 2  # px on each side of the 5 x 5 kernel
+_STRIP = 1 << 16  # pixels; three such buffers of 16 bits fit 512 KB of cache; smaller ones drown in calls
+_LINE = 64  # bytes of a cache line
+
+
+class Cascade:
+    """The buffers for pictures of one width."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        pitch = -(-(width + 2 * _REACH) // _LINE) * _LINE
+        self._rows = rows = max(4, _STRIP // pitch)
+        size = (rows + 2 * _REACH) * pitch
+        self._gray = _aligned(size, np.uint8).reshape(rows + 2 * _REACH, pitch)
+        self._gray[:] = 0
+        flat = self._gray.reshape(-1)
+        a, b, c = (_aligned(size, np.int16) for _ in range(3))
+        self._widen = (a, flat)
+        self._sums = []
+        source, target, length = a, b, size
+        for step in (pitch, pitch, pitch, 1, 1, 1):
+            length -= step
+            self._sums.append((source[:length], source[step : step + length], target[:length]))
+            source, target = target, source
+        length -= pitch + 1
+        first, second = target[:length], c[:length]
+        self._diagonals = (
+            _pair(source, pitch + 1, 0, first),
+            _pair(source, pitch, 1, second),
+        )
+        self._first, self._second = first.view(np.uint16), second.view(np.uint16)
+        self._cut = np.full(length, _CUT, np.uint16)
+        self._squares = target[: rows * pitch].view(np.uint16).reshape(rows, pitch)[:, :width]
+
+    def edges(self, image_bgr: Array, half_square: int) -> npt.NDArray[np.uint8]:
+        """255 where half of gx^2 + gy^2 exceeds `half_square`, else 0; uint8 (height, width).
+
+        `image_bgr` is (height, width, 3) uint8 of this cascade's width; `half_square` is 0 to `LARGEST`.
+        """
+        height = image_bgr.shape[0]
+        out = np.empty((height, self.width), np.uint8)
+        for top in range(0, height, self._rows):
+            rows = min(self._rows, height - top)
+            self._fill(image_bgr, top, rows)
+            self._add_up()
+            strip = out[top : top + rows]
+            np.greater(self._squares[:rows], np.uint16(half_square), out=strip.view(np.bool_))
+            np.negative(strip, out=strip)
+        return out
+
+    def _fill(self, image_bgr: Array, top: int, rows: int) -> None:
+        """Gray rows `top` - 2 to `top` + `rows` + 2, mirrored where the picture ends."""
+        gray, width = self._gray, self.width
+        inner = gray[:, _REACH : _REACH + width]
+        done = _REACH
+        if top:
+            gray[: 2 * _REACH] = gray[self._rows : self._rows + 2 * _REACH]  # of the strip before
+            done = 2 * _REACH
+        begin = top - _REACH + done
+        end = min(image_bgr.shape[0], top + rows + _REACH)
+        if begin < end:
+            cv2.cvtColor(image_bgr[begin:end], cv2.COLOR_BGR2GRAY, dst=inner[done : done + end - begin])
+        filled = done + max(0, end - begin)
+        if not top:
+            gray[0], gray[1] = gray[4], gray[3]
+        for row in range(filled, rows + 2 * _REACH):
+            gray[row] = gray[2 * (filled - 1) - row]
+        gray[:, :_REACH] = gray[:, 2 * _REACH : _REACH : -1]
+        gray[:, _REACH + width : width + 2 * _REACH] = gray[:, width : width - _REACH : -1]
+
+    def _add_up(self) -> None:
+        np.copyto(*self._widen)
+        for left, right, total in self._sums:
+            np.add(left, right, total)
+        for left, right, away in self._diagonals:
+            cv2.absdiff(left, right, dst=away)
+        for diagonal in (self._first, self._second):
+            np.minimum(diagonal, self._cut, out=diagonal)
+            np.square(diagonal, diagonal)
+        np.add(self._first, self._second, self._first)
+
+
+def _pair(source: Array, left: int, right: int, target: Array) -> tuple[Array, Array, Array]:
+    """Operands of one difference, as single rows: OpenCV takes a flat array for a column, and columns are slow."""
+    length = target.size
+    return (
+        source[left : left + length].reshape(1, -1),
+        source[right : right + length].reshape(1, -1),
+        target.reshape(1, -1),
+    )
+
+
+def _aligned(size: int, dtype: type[np.generic]) -> Array:
+    """An empty array that begins with a cache line."""
+    raw = np.empty(size * np.dtype(dtype).itemsize + _LINE, np.uint8)
+    begin = -raw.ctypes.data % _LINE
+    return raw[begin : begin + size * np.dtype(dtype).itemsize].view(dtype)
