@@ -1,0 +1,225 @@
+"""Kill device, broker and central service at random, and count what arrived.
+
+    python -m tests.faults.chaos --seconds 300 --policy receipts --seed 1
+
+Everything is real: Mosquitto, the outbox with its session and MQTT wire, `edge central run`. Each part is killed with
+SIGKILL at its own random times and started again a little later. At the end all three are up, the outbox drains, and
+every row that was accepted must be at the centre exactly once. `puback` and `highest` settle wrongly and must lose rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge.contract.messages import Event, decode_body
+from edge.device.outbox.store import DATABASE_NAME
+from tests.simulators.mosquitto import Mosquitto
+from tests.simulators.policies import POLICIES, Policy
+
+# How long a part lives and stays away, seconds. Outages overlap: that is when brokers drop.
+UP_S = (1.0, 6.0)
+DOWN_S = (0.1, 2.5)
+DRAIN_S = 120.0
+
+
+@dataclass
+class Report:
+    policy: str
+    seed: int
+    produced: int = 0
+    received: int = 0
+    lost: int = 0
+    doubled: int = 0
+    stuck: int = 0
+    kills: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        kills = " ".join(f"{name}={count}" for name, count in self.kills.items())
+        return (
+            f"policy={self.policy} seed={self.seed} produced={self.produced} received={self.received} "
+            f"lost={self.lost} doubled={self.doubled} stuck={self.stuck} kills={sum(self.kills.values())} ({kills})"
+        )
+
+
+class Part:
+    """One process that is killed and started again."""
+
+    def __init__(self, name: str, start: Callable[[], None], kill: Callable[[], None]) -> None:
+        self.name = name
+        self.start = start
+        self.kill = kill
+        self.kills = 0
+        self.is_up = False
+        self.next_s = 0.0
+
+    def toggle(self, now_s: float, dice: random.Random) -> None:
+        if self.is_up:
+            self.kill()
+            self.kills += 1
+            self.next_s = now_s + dice.uniform(*DOWN_S)
+        else:
+            self.start()
+            self.next_s = now_s + dice.uniform(*UP_S)
+        self.is_up = not self.is_up
+
+
+class Process:
+    """A child that ends with us: its standard input is our pipe."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        self._command = command
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process = None
+
+
+class Chaos:
+    """One run in its own folder and on its own port: two runs that share either prove nothing."""
+
+    def __init__(self, folder: Path, mosquitto: str, *, policy: Policy, seed: int, rate: float, queue: int) -> None:
+        self.report = Report(policy, seed)
+        self._folder = folder
+        self._policy = policy
+        self._rate = rate
+        self._dice = random.Random(seed)
+        # Any broker has a queue that ends; a short one ends within a test. The default of 1000 only takes longer.
+        options = (f"max_queued_messages {queue}",)
+        self._broker = Mosquitto(mosquitto, folder, options=options)
+        self._device = self._device_process(rate)
+        config = folder / "central.toml"
+        config.write_text(
+            f'database = "sqlite:///{folder}/central.db"\n'
+            f'[broker]\nhost = "127.0.0.1"\nport = {self._broker.port}\nreconnect_min_s = 0.1\nreconnect_max_s = 0.5\n'
+        )
+        run_edge = [sys.executable, "-c", "from edge.cli import main; main()"]
+        self._centre = Process([*run_edge, "central", "run", "--config", str(config)], folder / "central.log")
+        self.parts = [
+            Part("broker", self._broker.start, self._broker.kill),
+            Part("centre", self._centre.start, self._centre.kill),
+            Part("device", self._device.start, self._device.kill),
+        ]
+
+    def _device_process(self, rate: float) -> Process:
+        command = [sys.executable, "-m", "tests.faults.chaos_device"]
+        command += ["--folder", str(self._folder), "--port", str(self._broker.port)]
+        command += ["--policy", self._policy, "--rate", str(rate)]
+        return Process(command, self._folder / "device.log")
+
+    def run(self, seconds: float) -> Report:
+        """Kill for `seconds`, then drain and count."""
+        pause = threading.Event()
+        end_s = time.monotonic() + seconds
+        try:
+            while (now_s := time.monotonic()) < end_s:
+                for part in self.parts:
+                    if now_s >= part.next_s:
+                        part.toggle(now_s, self._dice)
+                pause.wait(max(0.01, min(part.next_s for part in self.parts) - now_s))
+            self._drain(pause)
+        finally:
+            for part in self.parts:
+                part.kill()
+        self._count()
+        return self.report
+
+    def _drain(self, pause: threading.Event) -> None:
+        for part in self.parts[:2]:
+            if not part.is_up:
+                part.start()
+        self._device.kill()
+        quiet = self._device_process(0)
+        quiet.start()
+        try:
+            until_s = time.monotonic() + DRAIN_S
+            while self._waiting() and time.monotonic() < until_s:
+                pause.wait(0.2)
+            self.report.stuck = self._waiting()
+        finally:
+            quiet.kill()
+
+    def _waiting(self) -> int:
+        try:
+            return count_rows(self._folder / DATABASE_NAME)
+        except sqlite3.Error:
+            return -1
+
+    def _count(self) -> None:
+        accepted = (self._folder / "accepted").read_text().split()
+        arrived = Counter(names_at(self._folder / "central.db"))
+        self.report.produced = len(accepted)
+        self.report.received = sum(1 for name in accepted if arrived[name])
+        self.report.lost = self.report.produced - self.report.received
+        self.report.doubled = sum(1 for count in arrived.values() if count > 1)
+        self.report.kills = {part.name: part.kills for part in self.parts}
+
+
+def count_rows(path: Path) -> int:
+    """Rows that wait in an outbox, seen from outside while the daemon runs."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return int(database.execute("SELECT count(*) FROM row").fetchone()[0])
+
+
+def names_at(path: Path) -> Iterator[str]:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        for (body,) in database.execute("SELECT body FROM row"):
+            decoded = decode_body(body)
+            if isinstance(decoded, Event):
+                yield decoded.name
+
+
+def run(policy: Policy, *, seconds: float, seed: int, mosquitto: str, rate: float = 60.0, queue: int = 6) -> Report:
+    """One run in a fresh folder."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        return Chaos(Path(folder), mosquitto, policy=policy, seed=seed, rate=rate, queue=queue).run(seconds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--policy", choices=POLICIES, default="receipts")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=60.0, help="rows a second")
+    parser.add_argument("--queue", type=int, default=6, help="the broker's max_queued_messages (its default is 1000)")
+    options = parser.parse_args()
+    mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if mosquitto is None:
+        parser.error("mosquitto is not installed")
+    report = run(
+        options.policy,
+        seconds=options.seconds,
+        seed=options.seed,
+        mosquitto=mosquitto,
+        rate=options.rate,
+        queue=options.queue,
+    )
+    print(report)
+    is_clean = report.lost == report.doubled == report.stuck == 0
+    return 0 if is_clean == (options.policy == "receipts") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
