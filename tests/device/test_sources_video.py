@@ -166,6 +166,23 @@ def test_the_grabbing_thread_passes_our_own_errors_on() -> None:
         camera.open()
 
 
+def test_a_fault_of_ours_in_the_grabbing_thread_ends_the_session_and_reaches_the_log() -> None:
+    logged: list[str] = []
+    before, threading.excepthook = threading.excepthook, lambda args: logged.append(args.exc_type.__name__)
+
+    def connect() -> Device:
+        raise ZeroDivisionError
+
+    camera = Camera("buggy", connect, CLOCK, stall_after_s=1)
+    try:
+        with pytest.raises(SourceError, match="grab:buggy died"):
+            camera.open()
+        camera.close()
+    finally:
+        threading.excepthook = before
+    assert logged == ["ZeroDivisionError"]
+
+
 class _Recording:
     """The real `cv2`, but `VideoCapture` notes what it was given."""
 

@@ -76,6 +76,8 @@ class _Session:
         self.settled.set()
 
     def _run(self) -> None:
+        # What stands where neither of the ends below is reached: a fault of ours, which the thread's hook has logged.
+        failure: EdgeError | None = SourceError(f"{self.thread.name} died; the log says of what")
         try:
             device = self._connect()
             try:
@@ -85,9 +87,11 @@ class _Session:
                 self._pump(device)
             finally:
                 device.release()
+            failure = None
         except EdgeError as err:
-            self.failure = err
+            failure = err
         finally:
+            self.failure = failure
             self.stop()
 
     def _pump(self, device: Device) -> None:

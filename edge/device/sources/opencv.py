@@ -76,6 +76,8 @@ def load() -> Any:
         import cv2
     except ImportError as err:
         raise MissingExtraError("OpenCV", "vision") from err
+    logging = cv2.utils.logging
+    logging.setLogLevel(logging.LOG_LEVEL_ERROR)  # it warns at each attempt to reconnect; the supervisor says it once
     return cv2
 
 

@@ -44,7 +44,10 @@ class _Captured:
         self._is_first = False
 
     def retrieve(self) -> Image:
-        is_there, picture = self._capture.retrieve()
+        try:
+            is_there, picture = self._capture.retrieve()
+        except Exception as err:  # cv2.error, whose type only the loaded module knows
+            raise SourceError(f"{self._name}: a picture cannot be decoded: {err}") from err
         if not is_there or picture is None:
             raise SourceError(f"{self._name}: a picture cannot be decoded")
         image: Image = picture
