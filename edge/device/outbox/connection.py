@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from edge.errors import DiskFullError, StoreError
 
-__all__ = ["Connect", "Connection", "CorruptError", "open_connection"]
+__all__ = ["Connect", "Connection", "CorruptError", "open_connection", "open_read_only"]
 
 # Primary result codes, sqlite.org/rescode.html. Python before 3.11 does not pass them on, so the texts stand beside.
 _UNWRITABLE = {
@@ -67,6 +67,16 @@ def open_connection(path: Path) -> Connection:
     """
     with _translating(path):
         return _Sqlite(path, sqlite3.connect(path, isolation_level=None, timeout=5.0))
+
+
+def open_read_only(path: Path) -> Connection:
+    """Open an existing database for reading, beside a daemon that writes.
+
+    Raises:
+        StoreError: by kind, see the module.
+    """
+    with _translating(path):
+        return _Sqlite(path, sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None))
 
 
 class _Sqlite:
