@@ -27,6 +27,8 @@ _RIM_PX = 8
 _DIGIT_PX = 112
 _SPACING_PX = 540  # from card to card: a new one is whole only after the last one has begun to leave
 _SPEED_PX = 25  # a frame; 300 a second
+_STILL_SHARE = 0.16  # of the clip, each of two times
+_NOISE = 5.0  # grey levels, standard deviation: a small sensor indoors
 _DIGITS = Path(__file__).with_name("digits.npz")
 
 
@@ -46,26 +48,30 @@ def test_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
 
 
 class Belt:
-    """One clip of `seconds`. `shown` is the truth about it."""
+    """One clip of `seconds`.
+
+    `shown` is the truth about it; `stills` are the first and last frames of the stretches in which nothing moves.
+    """
 
     def __init__(self, *, seconds: float, seed: int = 1) -> None:
         self.frames = round(seconds * FPS)
+        self.seed = seed
         self._random = np.random.default_rng(seed)
         self._light = _lights(self.frames, self._random)
         self._offsets = _offsets(self.frames)
         self._cards = self._print(int(self._offsets[-1]) // _SPACING_PX + 2)
         self._ground = self._weave()
+        self._grain = self._random.normal(0, _NOISE, (5, HEIGHT_PX, WIDTH_PX)).astype(np.float32)
         self.shown = tuple(self._truth())
+        self.stills = tuple(_stills(self.frames))
 
-    def __iter__(self) -> Iterator[Picture]:
-        """Each frame, (480, 640, 3) BGR uint8."""
-        noise = np.random.default_rng(0)
-        grain = noise.normal(0, 5, (8, HEIGHT_PX, WIDTH_PX)).astype(np.float32)
-        for number in range(self.frames):
-            scene = self._scene(int(self._offsets[number]))
-            lit = scene * self._light[number] + grain[number % 8]
-            gray = np.clip(lit, 0, 255).astype(np.uint8)
-            yield cv2.merge((gray, gray, cv2.convertScaleAbs(gray, alpha=0.96)))
+    def frame(self, number: int) -> Picture:
+        """What the camera sees, (480, 640, 3) BGR uint8. `number` is 0 to `frames` - 1."""
+        grain = self._grain[number % len(self._grain)]
+        lit = self._scene(int(self._offsets[number])) * self._light[number] + grain
+        gray = np.clip(lit, 0, 255).astype(np.uint8)
+        picture: Picture = cv2.merge((gray, gray, cv2.convertScaleAbs(gray, alpha=0.96)))
+        return picture
 
     def _scene(self, offset: int) -> npt.NDArray[np.float32]:
         """The belt as it lies when it has moved by `offset` pixels, float32 0..255 in full light."""
@@ -110,12 +116,18 @@ def _card(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return card
 
 
-def _offsets(frames: int) -> npt.NDArray[np.int64]:
-    """How far the belt has come at each frame, pixels: it runs, and stands still twice in each clip."""
-    moving = np.full(frames, _SPEED_PX, np.int64)
+def _stills(frames: int) -> Iterator[tuple[int, int]]:
+    """The belt stands still twice in each clip."""
     for share in (0.3, 0.7):
         begin = round(frames * share)
-        moving[begin : begin + round(frames * 0.13)] = 0
+        yield begin, begin + round(frames * _STILL_SHARE) - 1
+
+
+def _offsets(frames: int) -> npt.NDArray[np.int64]:
+    """How far the belt has come at each frame, pixels."""
+    moving = np.full(frames, _SPEED_PX, np.int64)
+    for first, last in _stills(frames):
+        moving[first : last + 1] = 0
     return np.cumsum(moving)
 
 
