@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.compute.gate_config import GateConfig, Mask, Preset
-from edge.compute.scene import Scene, directions, look, measure
+from edge.compute.scene import Scene, directions, look, measure, small_size
 from edge.contract.messages import OpenedBy, Quality
 
-__all__ = ["Decision", "Gate", "GateConfig", "Mask", "Preset"]
+__all__ = ["Decision", "Gate", "GateConfig", "Mask", "Preset", "tile_box"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -115,6 +115,14 @@ class Gate:
         if opened_by is not None:
             self._inferred_s = now_s
         return opened_by
+
+
+def tile_box(row: int, col: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """Where a tile lies in a frame of `height` x `width` pixels: left, top, right, bottom, clipped to it."""
+    rows, cols = small_size(height, width)
+    left, right = (min(width, round(at * _TILE * width / cols)) for at in (col, col + 1))
+    top, bottom = (min(height, round(at * _TILE * height / rows)) for at in (row, row + 1))
+    return left, top, right, bottom
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edge.contract.messages import Quality
 from edge.errors import MediaError
 
-__all__ = ["Scene", "directions", "look", "measure", "shrink"]
+__all__ = ["Scene", "directions", "look", "measure", "shrink", "small_size"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -64,17 +64,29 @@ def shrink(image: Array) -> Array:
     if image.dtype != np.uint8 or image.size == 0 or not is_frame:
         raise MediaError(f"expected a frame (height, width, 3) uint8, found {image.shape} {image.dtype}")
     height, width = image.shape[:2]
-    factor = -(-max(height, width) // _LONGER_SIDE)
-    if factor > _PLANE + 1:
-        factor += factor % 2
-    rows, cols = max(1, height // factor), max(1, width // factor)
+    factor, rows, cols = _plan(height, width)
     if min(height, width) < factor or min(rows, cols) < _SHORTEST_SIDE:
-        rows, cols = max(rows, _SHORTEST_SIDE), max(cols, _SHORTEST_SIDE)
+        rows, cols = small_size(height, width)
         return _gray(cv2.resize(image, (cols, rows), interpolation=cv2.INTER_NEAREST))
-    if factor % 2 or factor == _PLANE:
+    if factor <= 3:  # noqa: PLR2004 - small frames are averaged whole
         gray = _gray(image[: rows * factor, : cols * factor])
         return gray if factor == 1 else cv2.resize(gray, (cols, rows), interpolation=cv2.INTER_AREA)
     return _sample(image[: rows * factor, : cols * factor], factor)
+
+
+def small_size(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the small picture of a frame."""
+    _, rows, cols = _plan(height, width)
+    if min(rows, cols) < _SHORTEST_SIDE:
+        return max(rows, _SHORTEST_SIDE), max(cols, _SHORTEST_SIDE)
+    return rows, cols
+
+
+def _plan(height: int, width: int) -> tuple[int, int, int]:
+    factor = -(-max(height, width) // _LONGER_SIDE)
+    if factor > 3:  # noqa: PLR2004 - an odd one cannot be sampled at its middle
+        factor += factor % 2
+    return factor, max(1, height // factor), max(1, width // factor)
 
 
 def _sample(image: Array, factor: int) -> Array:

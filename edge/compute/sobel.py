@@ -71,12 +71,13 @@ def binary_edges(image_bgr: Gray, ksize: int = 5, threshold: float = 100.0) -> G
     """
     _check(image_bgr, ndim=3)
     limit = _largest_square(threshold)
-    is_small = min(image_bgr.shape[:2]) < SMALLEST_SIDE
-    if ksize == 5 and not is_small and 0 <= limit < 2 * LARGEST:  # noqa: PLR2004 - the cascade's kernel
-        return _cascade(image_bgr.shape[1]).edges(image_bgr, int(limit) // 2)
+    height, width = image_bgr.shape[:2]
+    is_served = min(height, width) >= SMALLEST_SIDE and 0 <= limit < 2 * LARGEST
+    if ksize == 5 and is_served:  # noqa: PLR2004 - the cascade's kernel
+        return _cascade(width).edges(image_bgr, int(limit) // 2)
     along_x, along_y = gradients(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2GRAY), ksize)
-    edges = np.empty(along_x.shape, np.uint8)
-    for top in range(0, edges.shape[0], _STRIP_ROWS):
+    edges = np.empty((height, width), np.uint8)
+    for top in range(0, height, _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
         squares = np.square(along_x[rows], dtype=np.float64) + np.square(along_y[rows], dtype=np.float64)
         np.multiply(squares > limit, np.uint8(255), out=edges[rows])
