@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -49,6 +50,8 @@ class Mosquitto:
         assert not self.is_running
         config = self._folder / "mosquitto.conf"
         lines = [f"listener {self.port} {self.host}", *self._options]
+        if os.geteuid() == 0:
+            lines.append("user root")  # else it becomes `mosquitto`, who may not read a test's folder
         if not any(line.startswith("allow_anonymous") for line in self._options):
             lines.append("allow_anonymous true")
         config.write_text("\n".join(lines) + "\n")
@@ -76,7 +79,11 @@ class Mosquitto:
             self._own.cleanup()
 
     def __enter__(self) -> Mosquitto:  # noqa: PYI034 - `Self` is in no Python 3.10
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
