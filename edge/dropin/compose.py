@@ -37,7 +37,7 @@ from edge.contract.manifest import (
     WordPiece,
 )
 from edge.contract.messages import InputKind
-from edge.dropin.found import Candidate, Draft, Facts, Fit, Overrides, Task
+from edge.dropin.found import DEFAULT_LENGTH, Candidate, Draft, Facts, Fit, Overrides, Task
 from edge.dropin.labels import read_labels_file
 from edge.dropin.pixels import normalization_of
 from edge.dropin.shapes import image_layout
@@ -107,7 +107,7 @@ def _learn_vocabulary(path: Path, length: int, draft: Draft) -> None:
         content = path.read_bytes()
     except OSError as err:
         raise ModelError(f"vocabulary {path}: {err.strerror or err}") from err
-    tokenizer = WordPiece(vocabulary=path.name, length=length if length > 0 else 128)
+    tokenizer = WordPiece(vocabulary=path.name, length=length if length > 0 else DEFAULT_LENGTH)
     draft.learn(Facts(kind=InputKind.TEXT, tokenizer=tokenizer, files={path.name: content}), f"{_FLAGS} ({path.name})")
 
 

@@ -18,7 +18,13 @@ from edge.contract.messages import InputKind
 from edge.engines.open import EngineKind
 from edge.engines.probe import ProbeReport
 
-__all__ = ["Candidate", "Draft", "Facts", "Fit", "Found", "InputRange", "Overrides", "Rule", "Task"]
+__all__ = ["DEFAULT_LENGTH", "Candidate", "Draft", "Facts", "Fit", "Found", "InputRange", "Overrides", "Rule", "Task"]
+
+# Tokens of a text where the model leaves it open: most sentences fit, and the cost of a transformer grows with it.
+DEFAULT_LENGTH = 128
+
+# Means to an end, not something that a person would ask about.
+_UNTOLD = {"files", "classes"}
 
 InputRange: TypeAlias = Literal["0..1", "-1..1", "0..255"]
 
@@ -140,7 +146,7 @@ class Draft:
             if getattr(facts, item.name) is not None and getattr(self.facts, item.name) is None
         }
         self.facts = replace(self.facts, **new)
-        self.rules += [Rule(what=name, rule=rule, is_assumed=is_assumed) for name in new if name != "files"]
+        self.rules += [Rule(what=name, rule=rule, is_assumed=is_assumed) for name in new if name not in _UNTOLD]
 
     def note(self, what: str, rule: str) -> None:
         """Tell about something that was seen and not used."""

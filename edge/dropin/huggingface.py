@@ -25,13 +25,12 @@ from edge.contract.manifest import (
     WordPiece,
 )
 from edge.contract.messages import InputKind
-from edge.dropin.found import Candidate, Draft, Facts, Task
+from edge.dropin.found import DEFAULT_LENGTH, Candidate, Draft, Facts, Task
 from edge.dropin.labels import dense
 from edge.errors import ModelError
 
 __all__ = ["read_folder"]
 
-_DEFAULT_LENGTH = 128  # tokens; most sentences fit, and the cost of a transformer grows with it
 _RESAMPLING = {0: Interpolation.NEAREST, 2: Interpolation.ANTIALIAS, 3: Interpolation.CUBIC}
 _HEADS = {
     "ForTokenClassification": "token classification",
@@ -151,7 +150,7 @@ def _learn_tokenizer(folder: Path, candidate: Candidate, draft: Draft) -> None:
             else str(settings.pad_token.get("content", "[PAD]"))
         )
         tokenizer = WordPiece(
-            vocabulary=name, length=length if length > 0 else _DEFAULT_LENGTH, lowercase=settings.do_lower_case, pad=pad
+            vocabulary=name, length=length if length > 0 else DEFAULT_LENGTH, lowercase=settings.do_lower_case, pad=pad
         )
         draft.learn(
             Facts(kind=InputKind.TEXT, tokenizer=tokenizer, files={name: path.read_bytes()}), f"{name} beside the model"

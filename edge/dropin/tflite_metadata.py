@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 
 from edge.contract.manifest import Color, Detect, DetectFormat, Normalize, RegexVocabulary, WordPiece
 from edge.contract.messages import InputKind
 from edge.dropin.flatbuffer import Table, root
-from edge.dropin.found import Candidate, Draft, Facts, Task
+from edge.dropin.found import DEFAULT_LENGTH, Candidate, Draft, Facts, Task
 from edge.dropin.labels import MAX_LABEL_BYTES, labels_from
 
 __all__ = ["packed_files", "read_tflite_metadata"]
@@ -28,6 +29,7 @@ _AXIS_LABELS, _VALUE_LABELS, _VOCABULARY = 2, 3, 5
 _PIXELS = 1
 _GRAY = 2
 _BOUNDARIES = 1
+_MOST_FILES = 16  # real files pack two or three; a bomb would pack thousands
 
 
 def read_tflite_metadata(candidate: Candidate, draft: Draft) -> None:
@@ -46,12 +48,9 @@ def packed_files(content: bytes) -> dict[str, bytes]:
     """The files in the zip archive behind a model, if there is one; larger ones than any label list are left out."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return {
-                info.filename: archive.read(info)
-                for info in archive.infolist()
-                if not info.is_dir() and info.file_size <= MAX_LABEL_BYTES
-            }
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+            entries = [info for info in archive.infolist() if not info.is_dir() and info.file_size <= MAX_LABEL_BYTES]
+            return {info.filename: archive.read(info) for info in entries[:_MOST_FILES]}
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError):
         return {}
 
 
@@ -133,7 +132,8 @@ def _learn_bert(options: Table, candidate: Candidate, files: Mapping[str, bytes]
 
 
 def _length(candidate: Candidate) -> int:
-    return candidate.report.inputs[0].shape[-1]
+    length = candidate.report.inputs[0].shape[-1] if candidate.report.inputs else 0
+    return length if length > 0 else DEFAULT_LENGTH
 
 
 def _learn_labels(outputs: tuple[Table, ...], files: Mapping[str, bytes], draft: Draft) -> None:

@@ -193,6 +193,8 @@ def _one_of_a_batch(detail: dict[str, Any]) -> tuple[int, ...]:
 
 def _first_line(err: BaseException) -> str:
     """The runtime's complaint; one without words is an allocation that failed."""
+    if isinstance(err, MemoryError):
+        return "not enough memory"
     lines = str(err).strip().splitlines()
     return _NODE.sub(r"; \1", lines[0].rstrip("."))[:_LONGEST_COMPLAINT] if lines else "not enough memory"
 
