@@ -266,3 +266,13 @@ def test_outputs_that_do_not_fit_the_manifest_are_refused_when_the_model_opens(
 def test_of_several_outputs_the_one_with_as_many_classes_as_labels_is_the_answer() -> None:
     outputs = ((_spec("hidden", 1, 8), np.zeros((1, 8))), (_spec("p", 1, 2), _row(0.2, 0.8)))
     assert _run(Classify(top_k=1), ("a", "b"), *outputs)[0].label == "b"
+
+
+def test_a_detector_that_answers_nan_costs_one_frame() -> None:
+    outputs = _ssd_outputs(("boxes", "classes", "scores", "count"))
+    task = Detect(format=DetectFormat.SSD, box_order=_TFLITE)
+    spoiled = [(spec, np.full_like(array, np.nan)) for spec, array in outputs]
+    with pytest.raises(InferenceError, match="make no sense"):
+        _run(task, (), *spoiled, placement=_PLACE)
+    items = _run(task, (), spoiled[0], *outputs[1:], placement=_PLACE)
+    assert [item.box_px for item in items] == [(0, 0, 0, 0)] * 2
