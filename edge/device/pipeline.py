@@ -8,6 +8,7 @@ Thread: `pipeline:<name>` opens, runs and closes the model.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
@@ -22,6 +23,8 @@ from edge.device.work import Meter, Predictor, Work
 from edge.errors import EdgeError, InferenceError, MediaError, ModelError
 
 __all__ = ["Inbox", "Outlet", "Pipeline", "tell_change"]
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=Frame | Text)
 T_co = TypeVar("T_co", covariant=True)
@@ -127,6 +130,8 @@ class Pipeline(Generic[T]):
             _when_kept(item, self._outlet.keep(RowClass.RESULT, answer.result))
             self._outlet.show(answer.result, answer.reply_to)
             self.meter.results += 1
+            if self.meter.results == 1:
+                _log.info("%s: first result, by %s on %s", self._name, model.ref.name, model.ref.engine)
         return True
 
     def _failed(self, err: EdgeError, item: T) -> None:
