@@ -35,6 +35,8 @@ __all__ = [
 
 Image = npt.NDArray[np.uint8]
 
+_ERRORS_ONLY = 2
+
 
 class VideoCapture(Protocol):
     """What is used of `cv2.VideoCapture`."""
@@ -76,8 +78,9 @@ def load() -> Any:
         import cv2
     except ImportError as err:
         raise MissingExtraError("OpenCV", "vision") from err
-    logging = cv2.utils.logging
-    logging.setLogLevel(logging.LOG_LEVEL_ERROR)  # it warns at each attempt to reconnect; the supervisor says it once
+    # It warns at each attempt to reconnect; the supervisor says it once. OpenCV 5 moved the function.
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_level(_ERRORS_ONLY)
     return cv2
 
 

@@ -33,7 +33,6 @@ from edge.errors import SourceError
 __all__ = ["PipeSource", "argv_of", "format_of"]
 
 _PIPE_BYTES = 1 << 20  # the most an ordinary user may ask for; a smaller pipe wakes both sides more often
-_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; the fcntl module has the name from Python 3.10 on Linux only
 _REAP_S = 2.0  # between the end of its output and its own
 _TERM_S = 0.5  # for an orderly end; then it is killed
 
@@ -118,7 +117,7 @@ class PipeSource:
             output = self._output(self._child)
             os.set_blocking(output, False)
             with contextlib.suppress(OSError):  # past the user's limit the default size works too
-                fcntl.fcntl(output, _SET_PIPE_SIZE, _PIPE_BYTES)
+                fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             self._closed.clear()
 
     def read(self) -> Frame | None:
