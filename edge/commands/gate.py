@@ -8,6 +8,7 @@ Thread: main.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ __all__ = ["Account", "command"]
 _PRESETS = get_args(Preset)
 _USUAL_FPS = 25.0  # where the clip does not say
 _FASTEST_FPS = 1000.0  # beyond it the container counts something else than frames
+_ERRORS_ONLY = 2  # OpenCV's LOG_LEVEL_ERROR
 _SLACK_FRAMES = 2  # containers count frames that decoders drop at the end
 
 
@@ -74,7 +76,7 @@ def command() -> None:
 @click.option("--preset", type=click.Choice(_PRESETS), default="normal", show_default=True, help="How easily it opens.")
 @click.option("--mask", "masks", multiple=True, help='A polygon not to look at: "0,0 1,0 1,0.2", shares of the frame.')
 @click.option("--save", type=click.Path(path_type=Path), help="Folder for the numbers and a clip with the tiles drawn.")
-@click.option("--contact-sheet", "is_sheet", is_flag=True, help="With --save: one picture of all changes, no clip.")
+@click.option("--contact-sheet", "is_sheet", is_flag=True, help="With --save: one picture of all openings, no clip.")
 @click.option("--json", "is_json", is_flag=True, help="One JSON object on stdout, and nothing else.")
 def _replay(
     *, clip: Path, preset: Preset, masks: tuple[str, ...], save: Path | None, is_sheet: bool, is_json: bool
@@ -82,6 +84,9 @@ def _replay(
     """Show what the gate would let through of CLIP."""
     if is_sheet and save is None:
         raise click.UsageError("--contact-sheet needs --save DIR to put it in")
+    # What a decoder says of a damaged file is not for people; ours is one sentence.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(_ERRORS_ONLY)
     config = GateConfig(preset=preset, masks=tuple(_mask(text) for text in masks))
     account = Account(clip=str(clip), preset=preset, fps=_fps(clip))
     recorder: Recorder | None = None

@@ -1,4 +1,4 @@
-"""Show a replayed gate: its tiles drawn into the clip, or one sheet of the moments at which it opened and closed.
+"""Show a replayed gate: its tiles drawn into the clip, or one sheet of the moments at which it opened.
 
 Promises: memory does not grow with the clip.
 Leaves out: deciding (`compute.gate`).
@@ -49,7 +49,7 @@ def annotate(number: int, frame: Array, decision: Decision) -> Array:
     drawn: Array = frame.copy()
     for row, col in zip(*np.nonzero(decision.tiles), strict=True):
         left, top, right, bottom = tile_box(int(row), int(col), height, width)
-        cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), _TILE, max(1, height // 400))
+        cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), _TILE, max(1, round(width / _THUMB_PX)))
     bar = max(1, min(_LONGEST_BAR_PX, round(height * _BAR_SHARE)))
     color = _OPEN if decision.is_open else _SHUT
     drawn[:bar] = _GROUND
@@ -92,25 +92,26 @@ class Video:
 
 
 class Sheet:
-    """Small pictures of the frames at which the gate opened or closed, in order; every second one if there are many."""
+    """Small pictures of the frames at which the gate opened, in order; every second one of them if there are many."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._thumbs: list[Array] = []
         self._every = 1
-        self._changes = 0
-        self._was_open: bool | None = None
+        self._openings = 0
+        self._was_open = False
 
     def add(self, number: int, frame: Array, decision: Decision) -> None:
         """See `Recorder`."""
-        if decision.is_open == self._was_open:
-            return
+        is_opening = decision.is_open and not self._was_open
         self._was_open = decision.is_open
-        if self._changes % self._every == 0:
+        if not is_opening:
+            return
+        if self._openings % self._every == 0:
             height = max(1, round(frame.shape[0] * _THUMB_PX / frame.shape[1]))
             small = cv2.resize(annotate(number, frame, decision), (_THUMB_PX, height), interpolation=cv2.INTER_AREA)
             self._thumbs.append(small)
-        self._changes += 1
+        self._openings += 1
         if len(self._thumbs) > _MOST_THUMBS:
             self._thumbs = self._thumbs[::2]
             self._every *= 2

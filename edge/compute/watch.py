@@ -1,6 +1,7 @@
 """Notice a camera that was covered or lost its focus, from the quality of its pictures.
 
-Promises: compares a camera with itself, over minutes; says each change once.
+Promises: compares a camera with what itself usually sees, so a bare wall is no fault; says each change once, and only
+when it lasted; a dimmer light alone is no blur.
 Leaves out: what to do about it (`device`).
 Thread: one watch belongs to one pipeline's thread.
 """
@@ -8,54 +9,88 @@ Thread: one watch belongs to one pipeline's thread.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from edge.contract.messages import Quality
 
 __all__ = ["Change", "QualityWatch"]
+
+Name: TypeAlias = Literal["camera_obstructed", "camera_blurred"]
+
+_PATIENCE = 25  # frames in a row: five seconds at the five a second that a gated camera is read at
+_LEARN_FRAMES = 300  # the usual is a running mean over about as many; the first ones weigh more
+_FAULT_SLOWER = 20  # while something is wrong the usual hardly follows, so a new view ends the alarm, in an hour
+_COVERED, _UNCOVERED = 0.10, 0.30  # shares of the usual edge density
+_BLURRED, _SHARP = 0.25, 0.50  # shares of the usual sharpness; half a turn of a lens costs nine tenths of it
+_LEAST_EDGES = 0.005  # of the picture; a camera that never sees more cannot be judged
+_NIGHT = 16.0  # grey levels; keeps sensor noise from counting as sharpness in the dark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What began or ended."""
 
-    name: Literal["camera_obstructed", "camera_blurred"]
+    name: Name
     state: Literal["on", "off"]
     detail: str
 
 
-@dataclass(slots=True, kw_only=True)
 class _Alarm:
-    name: Literal["camera_obstructed", "camera_blurred"]
-    is_on: bool = False
-    against: int = 0  # frames in a row that speak against the present state
+    """One fault with hysteresis: it needs less than `on` to begin, more than `off` to end, `patience` times running."""
 
-    def observe(self, is_bad: bool, detail: str, patience: int) -> Change | None:
-        self.against = self.against + 1 if is_bad != self.is_on else 0
-        if self.against < patience:
+    def __init__(self, name: Name, on: float, off: float, patience: int) -> None:
+        self.name: Name = name
+        self.is_on = False
+        self._on, self._off, self._patience = on, off, patience
+        self._against = 0
+
+    def observe(self, share: float, detail: str) -> Change | None:
+        """Judge one frame by its share of the usual."""
+        speaks_against = share > self._off if self.is_on else share < self._on
+        self._against = self._against + 1 if speaks_against else 0
+        if self._against < self._patience:
             return None
-        self.is_on, self.against = is_bad, 0
-        return Change(name=self.name, state="on" if is_bad else "off", detail=detail)
+        self.is_on = not self.is_on
+        self._against = 0
+        return Change(name=self.name, state="on" if self.is_on else "off", detail=detail)
 
 
 class QualityWatch:
-    """The watch of one camera."""
+    """The watch of one camera. `patience` is in frames."""
 
-    def __init__(self, *, patience: int = 10) -> None:
+    def __init__(self, *, patience: int = _PATIENCE) -> None:
         self._patience = patience
-        self._usual: Quality | None = None
-        self._obstructed = _Alarm(name="camera_obstructed")
-        self._blurred = _Alarm(name="camera_blurred")
+        self._frames = 0
+        self._edges = 0.0
+        self._sharpness = 0.0
+        self._obstructed = _Alarm("camera_obstructed", _COVERED, _UNCOVERED, patience)
+        self._blurred = _Alarm("camera_blurred", _BLURRED, _SHARP, patience)
 
     def observe(self, quality: Quality) -> tuple[Change, ...]:
         """Judge one frame's quality; what changed, usually nothing."""
-        usual = self._usual or quality
-        self._usual = usual
-        is_covered = quality.edge_density < 0.1 * usual.edge_density
-        is_blurred = not is_covered and quality.focus < 0.25 * usual.focus
-        detail = f"focus {quality.focus:.0f}, usually {usual.focus:.0f}"
-        changes = (
-            self._obstructed.observe(is_covered, detail, self._patience),
-            self._blurred.observe(is_blurred, detail, self._patience),
+        sharpness = quality.focus / (quality.brightness + _NIGHT) ** 2  # gradients grow with the light
+        if self._frames < self._patience or self._edges < _LEAST_EDGES:
+            self._learn(quality.edge_density, sharpness)
+            return ()
+        edges_share = quality.edge_density / self._edges
+        sharp_share = sharpness / self._sharpness if self._sharpness else 1.0
+        covered = self._obstructed.observe(
+            edges_share, f"edges on {quality.edge_density:.1%} of the picture, usually {self._edges:.1%}"
         )
-        return tuple(change for change in changes if change is not None)
+        is_covered = edges_share < _UNCOVERED  # nothing can be said about the focus of a covered lens
+        blurred = (
+            None
+            if is_covered and not self._blurred.is_on
+            else self._blurred.observe(sharp_share, f"sharpness is {sharp_share:.0%} of the usual")
+        )
+        self._learn(quality.edge_density, sharpness)
+        return tuple(change for change in (covered, blurred) if change is not None)
+
+    def _learn(self, edges: float, sharpness: float) -> None:
+        self._frames += 1
+        weight = 1 / min(self._frames, _LEARN_FRAMES)
+        is_odd = edges < _UNCOVERED * self._edges or sharpness < _SHARP * self._sharpness
+        if self._obstructed.is_on or self._blurred.is_on or is_odd:
+            weight /= _FAULT_SLOWER
+        self._edges += weight * (edges - self._edges)
+        self._sharpness += weight * (sharpness - self._sharpness)
