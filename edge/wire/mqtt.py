@@ -114,9 +114,10 @@ class MqttWire:
                 self._open(link)
                 self._serve(link)
         except WireError as err:
-            if str(err) != self._last_why:
-                _log.warning("broker %s:%d: %s; trying on", self._config.host, self._config.port, err)
-                self._last_why = str(err)
+            why = str(err)  # not the error itself: a log that keeps records would keep its frames, and their sockets
+            if why != self._last_why:
+                _log.warning("broker %s:%d: %s; trying on", self._config.host, self._config.port, why)
+                self._last_why = why
 
     def _open(self, link: Link) -> None:
         until_s = self._clock.monotonic_s() + 2 * self._config.connect_timeout_s
