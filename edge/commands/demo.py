@@ -9,6 +9,7 @@ Thread: main.
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import sys
 import tempfile
@@ -68,10 +69,15 @@ def command(
     belt = Belt(seconds=seconds, seed=seed)
     out = sys.stderr if as_json else sys.stdout
     is_live = out.isatty() and not headless
-    with Stage(place, belt, broker, clock) as stage:
-        topics = {asked.text: asked.topic for asked in stage.texts}
-        with open_screen(out, topics, is_live=is_live) as screen:
-            played = play(stage, screen, clock)
+    try:
+        with Stage(place, belt, broker, clock) as stage:
+            topics = {asked.text: asked.topic for asked in stage.texts}
+            with open_screen(out, topics, is_live=is_live) as screen:
+                played = play(stage, screen, clock)
+    except (KeyboardInterrupt, SystemExit):
+        if folder is None:  # nobody will look for what an interrupted demo left; a failed one keeps its logs
+            shutil.rmtree(place, ignore_errors=True)
+        raise
     sheet = place / "labels.png"
     write_atomic(sheet, contact_sheet(belt, played.readings))
     click.echo(_summary(played.figures, place, sheet), file=out)

@@ -3,7 +3,7 @@
 Promises: the two sides are counted apart. The device's own database says which numbers it gave out, in every epoch; the
 centre's says which of them it holds; nothing that merely passed by on the way is counted.
 Leaves out: running anything.
-Thread: any; reads two databases that nobody writes to any more.
+Thread: any.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from edge.demo.belt import FPS, Shown
 from edge.demo.texts import Asked
 from edge.errors import StoreError
 
-__all__ = ["Books", "Figures", "Reading", "audit", "given_numbers", "judge", "read_labels", "texts_right"]
+__all__ = [
+    "Books",
+    "Figures",
+    "Reading",
+    "audit",
+    "given_numbers",
+    "judge",
+    "read_labels",
+    "texts_right",
+    "waiting_rows",
+]
 
 _LATE_FRAMES = 2  # a frame may reach the daemon this late and still shows the same label
 _DIGITS_MARK = 0.8  # below these, something is broken that counting rows does not show
@@ -92,9 +102,22 @@ def given_numbers(outbox: Path) -> dict[int, int]:
     Raises:
         StoreError: it cannot be read.
     """
+    return {epoch: next_seq for epoch, next_seq in _ask(outbox, "SELECT epoch, next_seq FROM epoch")}  # noqa: C416
+
+
+def waiting_rows(outbox: Path) -> int:
+    """How many rows lie on the device's disk; the daemon may be writing to it.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    return int(_ask(outbox, "SELECT count(*) FROM row")[0][0])
+
+
+def _ask(outbox: Path, statement: str) -> list[tuple[int, ...]]:
     try:
         with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as database:
-            return dict(database.execute("SELECT epoch, next_seq FROM epoch").fetchall())
+            return database.execute(statement).fetchall()
     except sqlite3.Error as err:
         raise StoreError(f"outbox {outbox}: {err}") from err
 

@@ -24,7 +24,7 @@ WIDTH_PX, HEIGHT_PX, FPS = 640, 480, 12
 
 _CARD_PX = 170  # with its rim
 _RIM_PX = 8
-_DIGIT_PX = 112
+_DIGIT_PX = 140  # ten of the data set's pixels: eight and an empty one on each side
 _SPACING_PX = 540  # from card to card: a new one is whole only after the last one has begun to leave
 _SPEED_PX = 25  # a frame; 300 a second
 _STILL_SHARE = 0.16  # of the clip, each of two times
@@ -108,7 +108,8 @@ class Belt:
 
 def _card(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """A white card with a black rim and one digit, float32 0..255."""
-    ink = cv2.resize(image.astype(np.float32), (_DIGIT_PX, _DIGIT_PX), interpolation=cv2.INTER_CUBIC)
+    padded = cv2.copyMakeBorder(image.astype(np.float32), 1, 1, 1, 1, cv2.BORDER_CONSTANT)  # ink may reach the rim
+    ink = cv2.resize(padded, (_DIGIT_PX, _DIGIT_PX), interpolation=cv2.INTER_CUBIC)
     card = np.full((_CARD_PX, _CARD_PX), 30, np.float32)
     card[_RIM_PX:-_RIM_PX, _RIM_PX:-_RIM_PX] = 236
     begin = (_CARD_PX - _DIGIT_PX) // 2

@@ -1,7 +1,7 @@
 """The demo as a play: what happens when.
 
-Promises: scenes are a table in order of time, each one action and one sentence; a part that ends by itself ends the
-play with its last words. A new scene (a model update on the way, say) is one more line of the table.
+Promises: scenes are a table in order of time, each one action that says one sentence; a part that ends by itself ends
+the play with its last words. A new scene (a model update on the way, say) is one more line of the table.
 Leaves out: the parts (`stage`), the picture (`screen`), the books (`account`).
 Thread: main.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from edge.central.store.read import Query, Reader
 from edge.clock import Clock
-from edge.demo.account import Figures, Reading, audit, given_numbers, judge, read_labels
+from edge.demo.account import Figures, Reading, audit, given_numbers, judge, read_labels, waiting_rows
 from edge.demo.belt import FPS
 from edge.demo.children import DemoError
 from edge.demo.screen import Screen
@@ -25,6 +25,7 @@ __all__ = ["Played", "play"]
 _START_S = 30.0
 _TICK_S = 0.1
 _CUT_S = 7.0
+_DEAD_S = 1.0
 _LATE_S = 10.0  # that the texts may take longer than the clip on a slow machine
 
 
@@ -39,8 +40,7 @@ class Played:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
     at_s: float  # of the clip
-    act: Callable[[], None]
-    line: str
+    act: Callable[[], str]  # what to say about it
 
 
 def play(stage: Stage, screen: Screen, clock: Clock) -> Played:
@@ -59,8 +59,7 @@ def play(stage: Stage, screen: Screen, clock: Clock) -> Played:
     clip_began_s = clock.monotonic_s()
     for scene in _script(stage):
         theatre.run_to(clip_began_s + scene.at_s)
-        screen.say(scene.line)
-        scene.act()
+        screen.say(scene.act())
     theatre.run_to(clip_began_s + stage.belt.frames / FPS)
     theatre.until(lambda: stage.feeder.is_done, _LATE_S, "the texts were not taken")
     stage.feeder.settle()
@@ -76,21 +75,35 @@ def _script(stage: Stage) -> tuple[_Scene, ...]:
     # Killed while the belt stands still, so that the label in view is still there when the daemon is back.
     kill_s = stage.belt.stills[1][0] / FPS
 
-    def kill() -> None:
-        stage.feeder.settle()
-        stage.kill_device()
-        stage.feeder.resume()
-
     return (
-        _Scene(at_s=cut_s, act=stage.cut_broker, line="the broker is killed; the device goes on and keeps its results"),
-        _Scene(
-            at_s=cut_s + min(_CUT_S, 0.25 * length_s),
-            act=stage.restore_broker,
-            line="the broker is back, empty; what waited on the device travels now",
-        ),
-        _Scene(at_s=kill_s, act=kill, line="the daemon is killed with SIGKILL in the middle of its work"),
-        _Scene(at_s=kill_s + 1, act=stage.start_device, line="the daemon starts again; its results of before are still on disk"),
+        _Scene(at_s=cut_s, act=lambda: _cut(stage)),
+        _Scene(at_s=cut_s + min(_CUT_S, 0.25 * length_s), act=lambda: _restore(stage)),
+        _Scene(at_s=kill_s, act=lambda: _kill(stage)),
+        _Scene(at_s=kill_s + _DEAD_S, act=lambda: _revive(stage)),
     )
+
+
+def _cut(stage: Stage) -> str:
+    stage.cut_broker()
+    return "the broker was killed; the device goes on and keeps its results on disk"
+
+
+def _restore(stage: Stage) -> str:
+    waiting = waiting_rows(stage.outbox)
+    stage.restore_broker()
+    return f"the broker is back, and empty; {waiting} rows waited on the device and travel now"
+
+
+def _kill(stage: Stage) -> str:
+    stage.feeder.settle()
+    stage.kill_device()
+    stage.feeder.resume()
+    return f"the daemon was killed with SIGKILL; {waiting_rows(stage.outbox)} rows are on its disk"
+
+
+def _revive(stage: Stage) -> str:
+    stage.start_device()
+    return "the daemon starts again where it was; texts waited in the pipe, the belt did not wait"
 
 
 class _Theatre:

@@ -7,7 +7,6 @@ Thread: main.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -175,12 +174,8 @@ class LiveScreen:
         return table
 
     def _foot(self) -> str:
+        if not self._has_broker:
+            return f"broker DOWN | nobody can hear the device, which goes on | {self._count} results seen live"
         device = "no news" if self._state is None else "online" if self._state.online else "away"
         backlog = 0 if self._state is None else self._state.backlog_rows
-        broker = "up" if self._has_broker else "DOWN"
-        return f"broker {broker} | device {device} | {backlog} rows waiting on disk | {self._count} results seen live"
-
-
-def is_terminal() -> bool:
-    """Whether a person looks."""
-    return sys.stdout.isatty()
+        return f"broker up | device {device} | {backlog} rows waiting on its disk | {self._count} results seen live"
