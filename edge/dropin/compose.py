@@ -7,6 +7,7 @@ Thread: any; pure.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -27,6 +28,7 @@ from edge.contract.manifest import (
     Letterbox,
     Manifest,
     MultiLabel,
+    RegexVocabulary,
     Regress,
     Resize,
     Scoring,
@@ -34,6 +36,7 @@ from edge.contract.manifest import (
     Step,
     TensorInput,
     TextInput,
+    Tokenizer,
     WordPiece,
 )
 from edge.contract.messages import InputKind
@@ -46,6 +49,7 @@ from edge.errors import ModelError
 __all__ = ["apply_overrides", "compose"]
 
 _FLAGS = "the command line"
+_NUMBERED_WORDS = re.compile(rb"<PAD>[ \t]+\d+\r?\n")  # the first line of a TFLite Model Maker vocabulary
 
 
 def apply_overrides(overrides: Overrides, candidate: Candidate, draft: Draft) -> None:
@@ -107,7 +111,10 @@ def _learn_vocabulary(path: Path, length: int, draft: Draft) -> None:
         content = path.read_bytes()
     except OSError as err:
         raise ModelError(f"vocabulary {path}: {err.strerror or err}") from err
-    tokenizer = WordPiece(vocabulary=path.name, length=length if length > 0 else DEFAULT_LENGTH)
+    known_length = length if length > 0 else DEFAULT_LENGTH
+    tokenizer: Tokenizer = WordPiece(vocabulary=path.name, length=known_length)
+    if _NUMBERED_WORDS.match(content):
+        tokenizer = RegexVocabulary(pattern=r"[^\w\']+", vocabulary=path.name, length=known_length)
     draft.learn(Facts(kind=InputKind.TEXT, tokenizer=tokenizer, files={path.name: content}), f"{_FLAGS} ({path.name})")
 
 

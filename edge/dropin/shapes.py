@@ -59,7 +59,7 @@ def read_input_shape(candidate: Candidate, graph: Graph, draft: Draft) -> None:
     if draft.facts.kind is InputKind.TEXT and draft.facts.tokenizer is None:
         raise ModelError(
             "the model wants token ids and brings no tokenizer; put its vocab.txt or tokenizer.json beside it, "
-            "or name it with --vocabulary FILE"
+            "or name it with --vocabulary FILE (--kind tensor gives the model plain numbers)"
         )
     if draft.facts.kind is not InputKind.IMAGE:
         return
@@ -127,6 +127,8 @@ def _learn_kind(inputs: tuple[TensorSpec, ...], draft: Draft) -> None:
         raise ModelError(
             f"the model has {len(inputs)} inputs ({names}) and nothing says what they are; write a manifest.json"
         )
+    elif len(spec.shape) == 2 and spec.dtype.name in {"int32", "int64"} and spec.shape[1] != 1:  # noqa: PLR2004
+        draft.learn(Facts(kind=InputKind.TEXT), "input shape: a row of integers")
     elif _is_picture(spec):
         draft.learn(Facts(kind=InputKind.IMAGE), "input shape")
     else:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -25,6 +26,9 @@ from edge.engines.tiny import tiny_onnx, tiny_tflite
 from edge.errors import EdgeError, MissingExtraError, ModelError
 
 __all__ = ["EngineStatus", "ProbeReport", "available", "probe"]
+
+
+_MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,7 @@ class EngineStatus:
     problem: str | None = None
 
 
-def probe(content: bytes, *, timeout_s: float = 30.0, memory_mb: int = 2048) -> ProbeReport:
+def probe(content: bytes, *, timeout_s: float = 30.0, memory_mb: int | None = None) -> ProbeReport:
     """Open a model and run it once on zeros, in a child process.
 
     A model with free dimensions beyond the batch is opened and not run: zeros of a guessed size prove nothing.
@@ -53,26 +57,30 @@ def probe(content: bytes, *, timeout_s: float = 30.0, memory_mb: int = 2048) -> 
     Args:
         content: the whole file.
         timeout_s: wall seconds for opening and running; 30 is ten times what the slowest board needs for a good file.
-        memory_mb: private memory the child may take, libraries and thread stacks included.
+        memory_mb: private memory the child may take, libraries and thread stacks included; by default 1 GB and four
+            times the file, which a good model stays far below.
 
     Raises:
-        ModelError: no model, refused by the runtime, or the child died, hung or ran out of memory.
+        ModelError: no model, refused by the runtime, or the child died, hung, starved or could not be started.
         MissingExtraError: the engine is not installed.
     """
+    limit_mb = memory_mb if memory_mb is not None else 1024 + 4 * len(content) // _MEGABYTE
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as chatter:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "edge.engines.child", str(answer.fileno()), str(memory_mb), str(timeout_s)],
+                [sys.executable, "-m", "edge.engines.child", str(answer.fileno()), str(limit_mb), str(timeout_s)],
                 input=content,
                 stdout=chatter,
                 stderr=chatter,
                 pass_fds=(answer.fileno(),),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+                env=_environment(),
                 timeout=timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired as err:
             raise ModelError(f"the model did not open and answer within {timeout_s:g} s") from err
+        except OSError as err:
+            raise ModelError(f"no process could be started to try the model in: {err.strerror or err}") from err
         answer.seek(0)
         chatter.seek(0)
         return _report(done.returncode, answer.read(), chatter.read())
@@ -81,6 +89,12 @@ def probe(content: bytes, *, timeout_s: float = 30.0, memory_mb: int = 2048) -> 
 def available() -> tuple[EngineStatus, ...]:
     """For each kind of model, the runtime that opens a tiny one here, or what keeps it from doing so."""
     return (_try("tflite", tiny_tflite()), _try("onnx", tiny_onnx()))
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with our own import path and nothing of the working directory's on it by accident."""
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def _try(kind: EngineKind, content: bytes) -> EngineStatus:

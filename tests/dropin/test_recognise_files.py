@@ -375,6 +375,19 @@ def test_token_ids_without_a_tokenizer_say_which_flag_helps(tmp_path: Path) -> N
     assert seen.manifest.input == TextInput(tokenizer=WordPiece(vocabulary="my-vocab.txt", length=128))
 
 
+def test_a_row_of_integers_is_a_text_and_a_numbered_vocabulary_a_regex_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"--vocabulary FILE \(--kind tensor"):
+        found_onnx(tmp_path, [("x", [1, 16], INT64)], [("y", [1, 2])])
+    seen = found_onnx(tmp_path, [("x", [1, 16], INT64)], [("y", [1, 2])], overrides=Overrides(kind=InputKind.TENSOR))
+    assert seen.manifest.input == TensorInput()
+    words = tmp_path / "words.list"
+    words.write_text("<PAD> 0\n<START> 1\n<UNKNOWN> 2\n")
+    seen = found_onnx(tmp_path, [("x", [1, 16], INT64)], [("y", [1, 2])], overrides=Overrides(vocabulary=words))
+    assert seen.manifest.input == TextInput(
+        tokenizer=RegexVocabulary(pattern=r"[^\w\']+", vocabulary="words.list", length=16)
+    )
+
+
 def test_a_head_without_a_decoder_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertForQuestionAnswering"]}))
     with pytest.raises(ModelError, match="question answering is not supported"):
