@@ -200,6 +200,20 @@ def test_a_pipe_without_a_sensible_command_is_a_mistake(folder: Path, options: s
     assert message in found
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ('type = "v4l2"\nfps = 0.1', "expected at least 20, two frames"),
+        ('type = "picamera2"\nstall_after_s = 0.1', "two frames"),
+        ('type = "stream"\nurl = "192.168.1.20/stream1"', "expected rtsp://, rtsps://, http:// or https://"),
+        ('type = "lines"\npath = "x"\nstart = "end"', "nothing would ever be read"),
+    ],
+)
+def test_a_source_that_could_never_work_is_a_mistake(folder: Path, source: str, message: str) -> None:
+    (found,) = _problems(folder, HEAD + CAMERA.replace('type = "v4l2"', source))
+    assert message in found
+
+
 def test_the_environment_overrides_the_file(folder: Path) -> None:
     config = _load(
         folder,

@@ -43,6 +43,14 @@ _STALL_AFTER_S = 5.0
 _LINE_BYTES = 65536
 
 
+_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
+
+
+def _check_stall(stall_after_s: float, fps: float) -> None:
+    if stall_after_s * fps < 2:  # noqa: PLR2004 - one frame may always be late by nearly its own time
+        raise ValueError(f"stall_after_s {stall_after_s:g}: expected at least {2 / fps:g}, two frames at fps {fps:g}")
+
+
 class PixelFormat(str, Enum):
     """How a command writes its pixels: rows without padding, frames without headers."""
 
@@ -76,6 +84,9 @@ class V4l2Config(_Options, frozen=True, kw_only=True, tag="v4l2"):
     max_fps: Fps | None = None  # frames handed on, at most; the rest are grabbed and never decoded
     stall_after_s: Seconds = _STALL_AFTER_S
 
+    def __post_init__(self) -> None:
+        _check_stall(self.stall_after_s, self.fps)
+
 
 class StreamConfig(_Options, frozen=True, kw_only=True, tag="stream"):
     """A network camera: rtsp://, rtsps://, http:// or https://."""
@@ -87,6 +98,10 @@ class StreamConfig(_Options, frozen=True, kw_only=True, tag="stream"):
     timeout_s: Annotated[float, Meta(ge=0.2, le=60)] = 3.0
     max_fps: Fps | None = None
     stall_after_s: Seconds = _STALL_AFTER_S
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(_SCHEMES):
+            raise ValueError(f"url {self.url!r}: expected {', '.join(_SCHEMES[:-1])} or {_SCHEMES[-1]}")
 
 
 class FileConfig(_Options, frozen=True, kw_only=True, tag="file"):
@@ -124,6 +139,7 @@ class PipeConfig(_Options, frozen=True, kw_only=True, tag="pipe"):
     stall_after_s: Seconds = _STALL_AFTER_S
 
     def __post_init__(self) -> None:
+        _check_stall(self.stall_after_s, self.fps)
         if (self.preset is None) == (not self.command):
             raise ValueError('give either preset ("rpicam-vid", "gst-nvargus", "ffmpeg") or command (an argument list)')
         if self.preset is None and self.pixel_format is None:
@@ -157,6 +173,9 @@ class Picamera2Config(_Options, frozen=True, kw_only=True, tag="picamera2"):
     max_fps: Fps | None = None
     stall_after_s: Seconds = _STALL_AFTER_S
 
+    def __post_init__(self) -> None:
+        _check_stall(self.stall_after_s, self.fps)
+
 
 class LinesConfig(_Options, frozen=True, kw_only=True, tag="lines"):
     """The lines of a file or FIFO, UTF-8, one text each; empty lines are skipped."""
@@ -165,6 +184,10 @@ class LinesConfig(_Options, frozen=True, kw_only=True, tag="lines"):
     follow: bool = False  # True: wait for more at the end of a file, and for the next writer of a FIFO
     start: Literal["begin", "end"] = "begin"  # of a file that is followed: "end" skips what was there before
     max_line_bytes: LineBytes = _LINE_BYTES
+
+    def __post_init__(self) -> None:
+        if self.start == "end" and not self.follow:
+            raise ValueError('start = "end" without follow = true: nothing would ever be read')
 
 
 class StdinConfig(_Options, frozen=True, kw_only=True, tag="stdin"):

@@ -213,12 +213,13 @@ class PipeSource:
         child, self._child = self._child, None
         if child is None:
             return
-        if child.stdout is not None:
-            child.stdout.close()
         # Asked first: a camera service whose client was killed may keep the sensor for a minute (nvargus-daemon does).
+        # Its output is closed after that, or every orderly end would begin with its complaint about a broken pipe.
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(child.pid, signal.SIGTERM)  # its own session: the group has its id
             child.wait(_TERM_S)
+        if child.stdout is not None:
+            child.stdout.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
