@@ -7,8 +7,7 @@ Thread: `store`, and no other.
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge.contract.messages import RowClass
 from edge.device.outbox.connection import Connection
@@ -16,6 +15,8 @@ from edge.device.outbox.connection import Connection
 __all__ = ["ROW_OVERHEAD_BYTES", "Books"]
 
 ROW_OVERHEAD_BYTES = 24  # keys, headers and the row's share of its page
+
+_NAMES = {each: (f"{each.name.lower()}_rows", f"{each.name.lower()}_bytes") for each in RowClass}
 
 
 @dataclass
@@ -46,7 +47,8 @@ class Books:
 
     def copy(self) -> Books:
         """As things are now."""
-        return copy.deepcopy(self)
+        lineages = {epoch: _Lineage(each.order, each.next_seq) for epoch, each in self.lineages.items()}
+        return replace(self, lineages=lineages, rows=dict(self.rows), bytes=dict(self.bytes))
 
     def save(self, connection: Connection, before: Books) -> None:
         """Write what differs from `before`, inside the transaction that made it differ."""
@@ -123,15 +125,15 @@ class Books:
 
     def _tallies(self) -> dict[str, int]:
         tallies = {"evicted": self.evicted, "refused": self.refused, "dead": self.dead}
-        for row_class in RowClass:
-            tallies[f"{row_class.name.lower()}_rows"] = self.rows[row_class]
-            tallies[f"{row_class.name.lower()}_bytes"] = self.bytes[row_class]
+        for row_class, (rows, size) in _NAMES.items():
+            tallies[rows] = self.rows[row_class]
+            tallies[size] = self.bytes[row_class]
         return tallies
 
     def _set_tallies(self, tallies: dict[str, int]) -> None:
         self.evicted = tallies.get("evicted", 0)
         self.refused = tallies.get("refused", 0)
         self.dead = tallies.get("dead", 0)
-        for row_class in RowClass:
-            self.rows[row_class] = tallies.get(f"{row_class.name.lower()}_rows", 0)
-            self.bytes[row_class] = tallies.get(f"{row_class.name.lower()}_bytes", 0)
+        for row_class, (rows, size) in _NAMES.items():
+            self.rows[row_class] = tallies.get(rows, 0)
+            self.bytes[row_class] = tallies.get(size, 0)

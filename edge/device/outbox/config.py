@@ -30,7 +30,7 @@ class OutboxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     alarm_mb: _Megabytes | None = None
     # A commit is one flush of the medium: rows that arrive within this time of the last one share the next.
     group_ms: Annotated[int, Meta(ge=0, le=10_000)] = 200  # raise it to spare a card; a result waits that much longer
-    group_rows: Annotated[int, Meta(ge=1, le=1000)] = 50  # more gains little and holds the store thread longer
+    group_rows: Annotated[int, Meta(ge=1, le=1000)] = 50  # this many do not wait for the time; more gains little
     queue_rows: Annotated[int, Meta(ge=1)] = 1000  # rows on their way to the disk; a power cut takes them
     put_wait_s: Annotated[float, Meta(ge=0)] = 2.0  # how long `put` waits for room; longer stalls the pipeline
     row_kb: Annotated[int, Meta(ge=1, le=512)] = 256  # one row; brokers commonly refuse messages above 1 MB

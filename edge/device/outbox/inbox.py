@@ -73,9 +73,9 @@ class Inbox:
 
     def offer(self, row: Waiting, wait_s: float) -> bool:
         """Hand a row in; false when there was no room within `wait_s`, or the store has closed."""
-        with self._room:
+        with self._lock:
             if len(self._rows) >= self._capacity and not self._is_closed:
-                self._room.wait_for(lambda: len(self._rows) < self._capacity or self._is_closed, timeout=wait_s)
+                self._room.wait_for(self._has_room_or_is_closed, timeout=wait_s)
             if self._is_closed:
                 return False
             if len(self._rows) >= self._capacity:
@@ -84,9 +84,12 @@ class Inbox:
             self._rows.append(row)
             waiting = len(self._rows)
         # The first starts the clock of its group, the last completes it; waking for each would cost more than the row.
-        if waiting == 1 or waiting >= self._group:
+        if waiting in (1, self._group):
             self.bell.set()
         return True
+
+    def _has_room_or_is_closed(self) -> bool:
+        return len(self._rows) < self._capacity or self._is_closed
 
     def refuse(self, why: str) -> None:
         """Count a row that cannot be taken at all."""

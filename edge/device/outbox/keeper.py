@@ -1,7 +1,7 @@
 """The store thread's work: gather rows, commit them together, and stay alive when the disk does not play along.
 
-Promises: a group of at most `group_rows` rows is one commit, at once when the last one was `group_ms` ago. A row that
-cannot be committed is counted, and the next commit that succeeds records the gap. A broken database is replaced.
+Promises: rows are committed when `group_rows` of them wait or the last commit was `group_ms` ago. A row that cannot be
+committed is counted, and the next commit that succeeds records the gap. A broken database is replaced.
 Leaves out: who asks (`store`), what a transaction does (`ledger`).
 Thread: `store`, and no other.
 """
@@ -32,6 +32,8 @@ _SETTLE_S = 1.0
 # While the disk is full each attempt costs writes; trying at every row would wear a card that is in trouble already.
 _FULL_RETRY_S = 1.0
 _REFILL_S = 60.0
+# Rows that queued up behind a slow commit share the next: 200 instead of 50 cost a third less processor time each.
+_BACKLOG_GROUPS = 4
 
 
 class Publish(Protocol):
@@ -154,7 +156,7 @@ class Keeper:
         flushes, self._flushes = self._flushes, []
         left = self._inbox.count()
         while True:
-            self._group = self._inbox.take_rows(min(self._config.group_rows, max(left, 0)))
+            self._group = self._inbox.take_rows(min(_BACKLOG_GROUPS * self._config.group_rows, left))
             left -= len(self._group)
             self._commit_group()
             if not (left > 0 and (flushes or left >= self._config.group_rows)):

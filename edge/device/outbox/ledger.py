@@ -102,8 +102,11 @@ class Ledger:
             "INSERT INTO row (epoch, seq, class, body) VALUES (?, ?, ?, ?)",
             ((epoch, seq, int(row_class), body) for seq, (row_class, body) in zip(seqs, rows, strict=True)),
         )
+        sizes: dict[RowClass, list[int]] = {}
         for row_class, body in rows:
-            self.books.add(row_class, 1, len(body))
+            sizes.setdefault(row_class, []).append(len(body))
+        for row_class, lengths in sizes.items():
+            self.books.add(row_class, len(lengths), sum(lengths))
         return seqs
 
     def refuse(self, count: int, why: str) -> None:
