@@ -90,7 +90,7 @@ class Cascade:
         end = min(image_bgr.shape[0], top + rows + _REACH)
         if begin < end:
             cv2.cvtColor(image_bgr[begin:end], cv2.COLOR_BGR2GRAY, dst=inner[done : done + end - begin])
-        filled = done + max(0, end - begin)
+        filled = end - top + _REACH  # the strip before may have left mirrored rows beyond
         if not top:
             gray[0], gray[1] = gray[4], gray[3]
         for row in range(filled, rows + 2 * _REACH):

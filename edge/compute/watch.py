@@ -21,7 +21,7 @@ _PATIENCE = 25  # frames in a row: five seconds at the five a second that a gate
 _LEARN_FRAMES = 300  # the usual is a running mean over about as many; the first ones weigh more
 _FAULT_SLOWER = 20  # while something is wrong the usual hardly follows, so a new view ends the alarm, in an hour
 _COVERED, _UNCOVERED = 0.10, 0.30  # shares of the usual edge density
-_BLURRED, _SHARP = 0.25, 0.50  # shares of the usual sharpness; half a turn of a lens costs nine tenths of it
+_BLURRED, _SHARP = 0.40, 0.60  # shares of the usual sharpness; people coming and going change it by a third
 _LEAST_EDGES = 0.005  # of the picture; a camera that never sees more cannot be judged
 _NIGHT = 16.0  # grey levels; keeps sensor noise from counting as sharpness in the dark
 
