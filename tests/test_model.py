@@ -15,16 +15,20 @@ import pytest
 
 from edge import load_model
 from edge.compute.tensors import Array
-from edge.contract.manifest import Scoring
+from edge.contract.manifest import Interpolation, Scoring
 from edge.contract.messages import InputKind, Item
 from edge.dropin.found import Overrides
 from edge.errors import InferenceError, ManifestError, MediaError, ModelError
 from edge.model import Model
+from tests.simulators.clock import ManualClock
 
 _FLOAT = 1e-3
 _PRINTED = 1e-4  # expected.json is rounded to four places
 _STEP = 1 / 256
 _QUANTIZED = 2 * _STEP
+# The expected outputs come from these; older kernels round elsewhere and move a quantized score by some steps more.
+_REFERENCE = ("ai-edge-litert 2.", "onnxruntime 1.28", "onnxruntime 1.3")
+_OLD_KERNELS = 3
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +57,13 @@ def opened(shared_data: Path) -> Iterator[Any]:
         model.close()
 
 
+def _room(model: Model, tolerance: float) -> float:
+    is_reference = tolerance <= _FLOAT or model.ref.engine.startswith(_REFERENCE)
+    return tolerance if is_reference else tolerance * _OLD_KERNELS
+
+
 def _scores(items: tuple[Item, ...]) -> dict[str, float]:
     return {item.label: item.score for item in items}
-
-
-def _all_scores(model: Model, picture: Path) -> dict[str, float]:
-    return _scores(model(picture).items)
 
 
 @pytest.mark.needs_data
@@ -76,12 +81,13 @@ def test_a_classifier_gives_the_expected_classes_for_every_picture(
 ) -> None:
     labels = shared_data / "models/classification/imagenet_labels.txt"
     model = opened(f"classification/{file}", Overrides(labels=labels, top_k=1001))
+    room = _room(model, tolerance)
     for picture, best in expected[key].items():
         items = model(shared_data / "images" / picture).items
         scores = _scores(items)
-        assert items[0].label == best[0][0] or abs(best[0][1] - best[1][1]) <= tolerance, picture
+        assert items[0].label == best[0][0] or abs(best[0][1] - best[1][1]) <= room, picture
         for label, score in best:
-            assert scores[label] == pytest.approx(score, abs=tolerance + _PRINTED), (picture, label)
+            assert scores[label] == pytest.approx(score, abs=room + _PRINTED), (picture, label)
 
 
 @pytest.mark.needs_data
@@ -94,15 +100,15 @@ def test_the_quantized_onnx_classifier_gives_the_expected_logits(
             labels=shared_data / "models/classification/imagenet_synset_1000.txt", scoring=Scoring.NONE, top_k=1000
         ),
     )
-    step = 16.157 / 127 * 2
+    room = _room(model, 2 * 16.157 / 127)
     for picture, want in expected["mobilenet_v2_quant_onnx"].items():
         if picture == "how":
             continue
         items = model(shared_data / "images" / picture).items
         scores = _scores(items)
         for label, score in want["top3"]:
-            assert scores[label] == pytest.approx(score, abs=step), (picture, label)
-        assert items[0].score == pytest.approx(want["top3"][0][1], abs=step), picture
+            assert scores[label] == pytest.approx(score, abs=room), (picture, label)
+        assert items[0].score == pytest.approx(want["top3"][0][1], abs=room), picture
 
 
 @pytest.mark.needs_data
@@ -113,7 +119,7 @@ def test_the_coco_detector_finds_the_expected_things(opened: Any, expected: dict
         assert len(prediction.items) == len(things), picture
         for item, (label, score, (ymin, xmin, ymax, xmax)) in zip(prediction.items, things, strict=True):
             assert item.label == label, picture
-            assert item.score == pytest.approx(score, abs=_QUANTIZED)
+            assert item.score == pytest.approx(score, abs=_room(model, _QUANTIZED))
             assert item.box is not None
             assert tuple(item.box.__struct_fields__) == ("x1", "y1", "x2", "y2")
             found = (item.box.y1, item.box.x1, item.box.y2, item.box.x2)
@@ -156,7 +162,7 @@ def test_the_wake_word_model_sees_people_as_expected(
         if picture == "how":
             continue
         found = {item.index: item.score for item in model(shared_data / "images" / picture).items}
-        assert [found[0], found[1]] == pytest.approx(want[key], abs=tolerance + _PRINTED), picture
+        assert [found[0], found[1]] == pytest.approx(want[key], abs=_room(model, tolerance) + _PRINTED), picture
 
 
 @pytest.mark.needs_data
@@ -329,3 +335,20 @@ def test_load_model_is_a_context_manager_and_says_what_answered(shared_data: Pat
     assert model.ref.engine.split()[0] in {"ai-edge-litert", "tflite-runtime"}
     assert prediction.timing_ms.run >= 0.0
     model.close()
+
+
+@pytest.mark.needs_data
+def test_the_way_pictures_change_size_can_be_chosen_and_moves_scores_a_little(shared_data: Path) -> None:
+    path = shared_data / "models/vww/vww_96_int8.tflite"
+    picture = shared_data / "images/grace_hopper.bmp"
+    with Model.open(path) as exact, Model.open(path, interpolation=Interpolation.LINEAR) as quick:
+        before, after = _scores(exact(picture).items), _scores(quick(picture).items)
+    assert before != after
+    assert after == pytest.approx(before, abs=0.15)
+
+
+@pytest.mark.needs_data
+def test_the_time_of_each_stage_is_told_by_the_clock_that_was_given(shared_data: Path) -> None:
+    clock = ManualClock()
+    with Model.open(shared_data / "models/hello/hello_world_float.tflite", clock=clock) as model:
+        assert model(0.0).timing_ms.run == 0.0

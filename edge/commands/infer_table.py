@@ -8,6 +8,7 @@ Thread: main.
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 from edge.contract.messages import Item
 from edge.model import Prediction
@@ -15,7 +16,7 @@ from edge.model import Prediction
 __all__ = ["Table"]
 
 _PART = 50  # inputs a table
-_NAME_CHARS = 60
+_NAME_CHARS = 48
 _NUMBERS_SHOWN = 4
 _WIDE = 160  # where no terminal says how wide it is
 
@@ -36,7 +37,7 @@ class Table:
         """One row for each item, the input's name and time in the first."""
         timing = prediction.timing_ms
         spent = f"{timing.prepare + timing.run + timing.decode:.1f}"
-        shown = name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS // 2]}...{name[-_NAME_CHARS // 2 + 3 :]}"
+        shown = name if len(name) <= _NAME_CHARS else f"...{name[3 - _NAME_CHARS :]}"  # the end tells files apart
         for item in prediction.items:
             self._rows.append((shown, item.label, _number(item), _where(item), spent))
             shown = spent = ""
@@ -56,7 +57,8 @@ class Table:
         used = [place for place, head in enumerate(heads) if head != "where" or any(row[place] for row in self._rows)]
         table = RichTable(box=None, pad_edge=False)
         for place in used:
-            table.add_column(heads[place], justify="right" if heads[place] in {"score", "ms"} else "left")
+            justify: Literal["left", "right"] = "right" if heads[place] in {"score", "ms"} else "left"
+            table.add_column(heads[place], justify=justify, overflow="fold")
         for row in self._rows:
             table.add_row(*(Text(row[place]) for place in used))
         console = Console(file=sys.stdout) if sys.stdout.isatty() else Console(file=sys.stdout, width=_WIDE)
