@@ -150,7 +150,7 @@ def _check(engine: Engine, path: Path) -> None:
     with engine.connect() as connection:
         found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if found != "ok":
-        raise sqlite3.DatabaseError(f"malformed: {found}")
+        raise sqlite3.DatabaseError(f"malformed: {' '.join(str(found).split())}")
 
 
 def _revisions(engine: Engine) -> tuple[str | None, str]:

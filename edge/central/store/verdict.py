@@ -92,7 +92,7 @@ def _devices(reader: Reader, now_ms: int, fleet: str | None) -> tuple[DeviceStat
                 is_cloned=("cloned", who) in incidents,
                 refused=int(incidents.get(("refused", who), 0)),
                 epochs=epochs,
-                verdict=f"short by {short} rows" if short else f"{pending} rows pending" if pending else "complete",
+                verdict=f"short by {_rows(short)}" if short else f"{_rows(pending)} pending" if pending else "complete",
             )
         )
     return tuple(statuses)
@@ -130,10 +130,14 @@ def _epochs(reader: Reader, device: int, current: int | None, next_seq: int | No
 
 def _verdict(missing: int, *, is_ended: bool, is_current: bool, is_end_known: bool) -> str:
     if missing:
-        return f"{missing} rows pending" if is_current and not is_ended else f"short by {missing} rows"
+        return f"{_rows(missing)} pending" if is_current and not is_ended else f"short by {_rows(missing)}"
     if is_ended and not is_end_known:
         return "complete as far as known: its device lost count"
     return "complete"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def _held(reader: Reader, device: int, epoch: int, upto: int) -> tuple[int, int]:

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from edge.central.store.database import open_reader, open_writer
+from edge.central.store.read import Reader
+from edge.central.store.schema import METADATA
+from edge.central.store.write import Store
+from edge.errors import ConfigError, DiskFullError, StoreError
+from tests.central.ingest_bench import Centre, rows
+
+
+def test_the_migrations_lead_to_the_tables_that_the_program_expects(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    engine = open_writer(f"sqlite:///{tmp_path / 'central.db'}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        keyed = [
+            name
+            for name, sql in connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+            if "WITHOUT ROWID" in sql
+        ]
+    engine.dispose()
+    assert sorted(keyed) == ["conflict", "epoch", "gap", "incident", "row"]
+
+
+def test_the_writer_syncs_every_commit(tmp_path: Path) -> None:
+    engine = open_writer(f"sqlite:///{tmp_path / 'central.db'}")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    engine.dispose()
+
+
+def test_opening_again_finds_everything(centre: Centre) -> None:
+    centre.send(rows(1, 5))
+    centre.store.close()
+    again = Centre(centre.folder)
+    assert again.send(rows(4, 7)).upto == 7
+    assert again.store.duplicates == 2
+    again.close()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "header", "middle", "cut"])
+def test_a_damaged_database_is_one_clear_error_and_is_left_as_it_was(centre: Centre, damage: str) -> None:
+    for first in range(1, 2000, 100):
+        centre.send(rows(first, first + 99))
+    centre.close()
+    path = centre.folder / "central.db"
+    content = bytearray(path.read_bytes())
+    if damage == "garbage":
+        content = bytearray(b"this is no database " * 500)
+    elif damage == "header":
+        content[:100] = bytes(100)
+    elif damage == "middle":
+        content[8192 : len(content) // 2] = b"\xff" * (len(content) // 2 - 8192)
+    else:
+        content = content[: len(content) // 2]
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="is damaged") as caught:
+        Store.open(centre.url)
+    assert "restore a backup" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
+    (tmp_path / "central.db").touch()
+    Store.open(f"sqlite:///{tmp_path / 'central.db'}").close()
+
+
+def test_a_database_of_a_newer_version_is_refused_by_writer_and_reader(centre: Centre) -> None:
+    centre.close()
+    with sqlite3.connect(centre.folder / "central.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    with pytest.raises(StoreError, match="newer version"):
+        Store.open(centre.url)
+    with pytest.raises(StoreError, match="version 9999"):
+        Reader.open(centre.url)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="folder cannot be made"):
+        Store.open(f"sqlite:///{tmp_path / 'file' / 'central.db'}")
+
+
+def test_a_path_that_is_a_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="unable to open"):
+        Store.open(f"sqlite:///{tmp_path}")
+
+
+@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "sqlite:///:memory:", "postgresql://x/y", "mysql://x"])
+def test_any_other_url_is_refused_with_an_example(url: str) -> None:
+    with pytest.raises(ConfigError, match="expected sqlite:///PATH"):
+        Store.open(url)
+
+
+def test_a_reader_needs_a_database_and_changes_nothing(centre: Centre, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no central database"):
+        open_reader(f"sqlite:///{tmp_path / 'nowhere.db'}")
+    assert not (tmp_path / "nowhere.db").exists()
+    reader = centre.reader()
+    with pytest.raises(StoreError, match="readonly"):
+        reader.ask("DELETE FROM row")
+    reader.close()
+
+
+def test_a_file_that_is_some_other_database_is_no_central_one(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as database:
+        database.execute("CREATE TABLE x (y)")
+    database.close()
+    with pytest.raises(StoreError, match="tables of version none"):
+        Reader.open(f"sqlite:///{tmp_path / 'other.db'}")
+
+
+def test_a_full_disk_is_told_as_such_and_the_same_commit_succeeds_later(centre: Centre) -> None:
+    centre.send(rows(1, 2))
+    pages = centre.ask("PRAGMA page_count")[0][0]
+    with centre.store._engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    centre.data(rows(3, 900))
+    with pytest.raises(DiskFullError):
+        centre.ingest.step()
+    assert centre.ask("SELECT count(*) FROM row") == [(2,)]
+    with centre.store._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+    (receipt,) = centre.step()
+    assert receipt.upto == 900
