@@ -24,6 +24,7 @@ from edge.device.pipeline import Outlet, tell_change
 from edge.device.running import Running
 from edge.device.sources.config import FrameSourceConfig, LinesConfig, MqttConfig, StdinConfig, TextSourceConfig
 from edge.device.sources.open import open_source
+from edge.device.sources.opencv import load as load_opencv
 from edge.device.supervisor import Supervisor
 from edge.device.work import FrameWork, Gate, Predictor, TextWork
 from edge.errors import MissingExtraError
@@ -108,10 +109,9 @@ def _texts(config: PipelineConfig, source_config: TextSourceConfig, outlet: Outl
 
 
 def _open_gate(config: GateConfig) -> Gate:
-    try:
-        from edge.compute.gate import Gate as SobelGate
-    except ModuleNotFoundError as err:
-        raise MissingExtraError("OpenCV", "vision") from err
+    load_opencv()
+    from edge.compute.gate import Gate as SobelGate
+
     return SobelGate(config)
 
 

@@ -81,6 +81,8 @@ def load() -> Any:
     # It warns at each attempt to reconnect; the supervisor says it once. OpenCV 5 moved the function.
     set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     set_level(_ERRORS_ONLY)
+    # A thread a core for each small picture costs more than it saves, and every pipeline has a thread of its own.
+    cv2.setNumThreads(1)
     return cv2
 
 
