@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FPS", "HEIGHT_PX", "WIDTH_PX", "Belt", "Shown", "test_digits"]
+__all__ = ["FPS", "HEIGHT_PX", "WIDTH_PX", "Belt", "Shown", "unseen_digits"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -41,7 +41,7 @@ class Shown:
     last: int
 
 
-def test_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def unseen_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """The test part of scikit-learn's digits: images (n, 8, 8) uint8 0..16, ink is high, and classes (n,) uint8."""
     with np.load(_DIGITS) as data:
         return data["images"], data["labels"]
@@ -92,7 +92,7 @@ class Belt:
 
     def _print(self, count: int) -> list[tuple[int, npt.NDArray[np.float32], int]]:
         """Cards in the order they come: digit, picture, distance from the top of the frame."""
-        images, classes = test_digits()
+        images, classes = unseen_digits()
         middle = (HEIGHT_PX - _CARD_PX) // 2
         picks = self._random.permutation(len(images))[:count]
         return [(int(classes[p]), _card(images[p]), middle + int(self._random.integers(-40, 41))) for p in picks]

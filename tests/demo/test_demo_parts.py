@@ -1,0 +1,178 @@
+"""Brokers, children, camera: the parts of the demo, each alone."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge.clock import SystemClock
+from edge.contract.topics import DeviceTopics
+from edge.demo.belt import FPS, HEIGHT_PX, WIDTH_PX, Belt
+from edge.demo.brokers import HOST, Broker, BrokerKind
+from edge.demo.children import Children, DemoError, module_command
+from edge.demo.screen import PlainScreen
+from edge.demo.watch import Watcher
+from edge.wire.config import BrokerConfig
+from edge.wire.mqtt import MqttWire
+
+_PYTHON = sys.executable
+_FRAME_BYTES = WIDTH_PX * HEIGHT_PX * 3
+
+
+def test_leaving_ends_every_child_even_one_that_will_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.demo.children._END_S", 0.2)
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    )
+    with Children(tmp_path) as children:
+        willing = children.start("willing", (_PYTHON, "-c", "import time; time.sleep(60)"))
+        deaf = children.start("deaf", (_PYTHON, "-c", stubborn))
+        while "up" not in deaf.last_words():
+            SystemClock().wait(threading.Event(), 0.01)
+    assert willing.exit_code == -signal.SIGTERM
+    assert deaf.exit_code == -signal.SIGKILL
+
+
+def test_the_last_words_of_a_child_are_the_end_of_its_log(tmp_path: Path) -> None:
+    with Children(tmp_path) as children:
+        child = children.start(
+            "brief", (_PYTHON, "-c", "import sys; print(*range(50), sep='\\n'); sys.exit('no camera')")
+        )
+        assert child.wait(20) == 1
+        words = child.last_words()
+    assert words.endswith("brief: no camera")
+    assert "brief: 49" in words
+    assert "brief: 10\n" not in words
+
+
+def test_a_command_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with Children(tmp_path) as children, pytest.raises(DemoError, match="cannot be started"):
+        children.start("ghost", (str(tmp_path / "ghost"),))
+
+
+def _connects(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "amqtt"])
+def test_a_broker_comes_back_on_its_port_and_carries_messages(
+    kind: BrokerKind, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "mosquitto":
+        request.getfixturevalue("mosquitto")
+    clock = SystemClock()
+    with Children(tmp_path) as children:
+        broker = Broker(kind, tmp_path, children, clock)
+        broker.start()
+        assert broker.name == kind
+        broker.kill()
+        assert not _connects(broker.port)
+        broker.start()
+        config = BrokerConfig(host=HOST, port=broker.port)
+        topics = DeviceTopics(fleet="demo", device="d")
+        watcher = Watcher(MqttWire(config, client_id="w", clock=clock), topics)
+        watcher.start()
+        sender = MqttWire(config, client_id="s", clock=clock)
+        sender.start(Watcher(MqttWire(config, client_id="unused", clock=clock), topics))
+        _until(lambda: watcher.is_connected and sender.is_connected)
+        sender.publish(topics.state, json.dumps({"online": True, "session": 3, "epoch": 4}).encode(), qos=1)
+        sender.publish(topics.state, b"no state", qos=1)
+        sender.publish(topics.live("belt"), b"no result", qos=1)
+        _until(lambda: watcher.state is not None)
+        assert watcher.state is not None
+        assert watcher.state.session == 3
+        assert list(watcher.take()) == []
+        sender.stop()
+        watcher.stop()
+
+
+def _until(is_so) -> None:
+    clock, never = SystemClock(), threading.Event()
+    until_s = clock.monotonic_s() + 30
+    while not is_so():
+        assert clock.monotonic_s() < until_s
+        clock.wait(never, 0.02)
+
+
+def test_a_broker_that_does_not_start_is_said_with_its_last_words(tmp_path: Path) -> None:
+    with Children(tmp_path) as children, socket.socket() as taken:
+        broker = Broker("amqtt", tmp_path, children, SystemClock())
+        broker._command = (_PYTHON, "-c", "import sys; sys.exit('address in use')")
+        taken.bind((HOST, broker.port))
+        with pytest.raises(DemoError, match="did not start:\n  broker: address in use"):
+            broker.start()
+
+
+def test_asking_for_mosquitto_without_having_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.demo.brokers._ADMIN_PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with Children(tmp_path) as children:
+        with pytest.raises(DemoError, match="apt install mosquitto, or --broker amqtt"):
+            Broker("mosquitto", tmp_path, children, SystemClock())
+        assert Broker("auto", tmp_path, children, SystemClock()).name == "amqtt"
+
+
+def _camera(start: Path) -> subprocess.Popen[bytes]:
+    command = module_command("edge.demo.camera", "--start", str(start), "--seconds", "14", "--seed", "2")
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def _number(frame: bytes, belt: Belt) -> int | None:
+    return next((number for number in range(belt.frames) if belt.frame(number).tobytes() == frame), None)
+
+
+def test_a_camera_shows_the_belt_from_its_beginning_and_notes_when_that_was(tmp_path: Path) -> None:
+    with _camera(tmp_path / "start") as camera:
+        assert camera.stdout is not None
+        first = camera.stdout.read(_FRAME_BYTES)
+        camera.kill()
+    assert _number(first, Belt(seconds=14, seed=2)) in range(3)
+    assert abs(int((tmp_path / "start").read_text()) - SystemClock().wall_ms()) < 60_000
+
+
+def test_a_camera_that_is_opened_again_finds_the_belt_further_on(tmp_path: Path) -> None:
+    (tmp_path / "start").write_text(str(SystemClock().wall_ms() - 5_000))
+    with _camera(tmp_path / "start") as camera:
+        assert camera.stdout is not None
+        frame = camera.stdout.read(_FRAME_BYTES)
+        camera.kill()
+    number = _number(frame, Belt(seconds=14, seed=2))
+    assert number is not None
+    assert number >= 5 * FPS
+
+
+def test_a_camera_that_nobody_watches_ends_without_a_word(tmp_path: Path) -> None:
+    with _camera(tmp_path / "start") as camera:
+        assert camera.stdout is not None
+        assert camera.stderr is not None
+        camera.stdout.read(_FRAME_BYTES)
+        camera.stdout.close()
+        assert camera.wait(20) == 0
+        assert camera.stderr.read() == b""
+
+
+def test_a_plain_screen_tells_each_label_once_when_it_has_left(capsys: pytest.CaptureFixture[str]) -> None:
+    from edge.contract.messages import InputKind, Item, ModelRef, Result, Timing
+
+    def seen(label: str | None, score: float = 0.9) -> Result:
+        items = () if label is None else (Item(label=label, score=score),)
+        model = ModelRef(name="m", version="1", digest="", engine="e")
+        return Result(pipeline="belt", kind=InputKind.IMAGE, made_ms=0, model=model, items=items, timing_ms=Timing())
+
+    screen = PlainScreen(sys.stdout, {})
+    for result in (seen(None), seen("3"), seen("5", 0.3), seen("3"), seen(None), seen(None), seen("7"), seen(None)):
+        screen.seen(result)
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["3", "7"]

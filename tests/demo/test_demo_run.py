@@ -1,0 +1,112 @@
+"""The whole demo, shortened: nothing is lost although the broker and the daemon are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from edge.clock import SystemClock
+
+_EDGE = (sys.executable, "-c", "from edge.cli import main; main()")
+_KEYS = {
+    "produced", "received", "lost", "doubled", "frames", "gated",
+    "digits_shown", "digits_right", "texts", "texts_right", "seconds",
+}  # fmt: skip
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def _demo(folder: Path, *more: str) -> tuple[str, ...]:
+    return (*_EDGE, "demo", "--headless", "--dir", str(folder), *more)
+
+
+def _alive(folder: Path) -> list[str]:
+    """Processes that have to do with `folder`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            except OSError:
+                continue
+            if str(folder) in command:
+                found.append(command)
+    return found
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "amqtt"])
+def test_nothing_is_lost_or_doubled_when_broker_and_daemon_are_killed(
+    broker: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if broker == "mosquitto":
+        request.getfixturevalue("mosquitto")
+    folder = tmp_path / "demo"
+    done = subprocess.run(
+        _demo(folder, "--json", "--broker", broker, "--seconds", "16"),
+        capture_output=True, text=True, timeout=170, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert len(done.stdout.splitlines()) == 1
+    assert set(figures) >= _KEYS
+    assert figures["lost"] == 0
+    assert figures["doubled"] == 0
+    assert figures["produced"] == figures["received"] > 80
+    assert figures["digits_shown"] >= 4
+    assert 0 < figures["gated"] < figures["frames"]
+    assert (folder / "labels.png").stat().st_size > 1000
+    assert "SIGKILL" in done.stderr
+    assert not _alive(folder)
+
+
+def test_ctrl_c_ends_every_part(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    demo = subprocess.Popen(_demo(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "the belt runs" in line:
+            break
+    assert len(_alive(folder)) >= 3
+    demo.send_signal(signal.SIGINT)
+    rest = demo.stdout.read()
+    assert demo.wait(60) != 0, rest
+    assert not _alive(folder)
+    demo.stdout.close()
+
+
+def test_a_part_that_dies_ends_the_demo_with_its_last_words(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    demo = subprocess.Popen(_demo(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "the belt runs" in line:
+            break
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"central" in command and str(folder / "central.toml").encode() in command:
+                os.kill(int(entry.name), signal.SIGKILL)
+    rest = demo.stdout.read()
+    demo.stdout.close()
+    assert demo.wait(60) == 1
+    assert "central ended with code -9" in rest
+    assert "central: ready" in rest
+    SystemClock().wait(threading.Event(), 0)
+    assert not _alive(folder)
+
+
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("do not touch")
+    done = subprocess.run(_demo(tmp_path), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
