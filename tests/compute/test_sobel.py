@@ -64,6 +64,12 @@ def test_a_picture_that_ends_anywhere_in_a_strip_has_the_right_borders(height: i
     assert np.array_equal(binary_edges(image), reference(image))
 
 
+@pytest.mark.parametrize("height", [1022, 1023, 1024, 1025, 1026, 1027, 1030])
+def test_a_narrow_picture_that_is_taller_than_a_strip_has_the_right_borders(height: int) -> None:
+    image = np.random.default_rng(height).integers(0, 256, (height, 9, 3), dtype=np.uint8)
+    assert np.array_equal(binary_edges(image), reference(image))
+
+
 def test_views_and_mirrored_pictures_need_no_copy_by_the_caller() -> None:
     image = np.random.default_rng(2).integers(0, 256, (90, 160, 3), dtype=np.uint8)
     for view in (image[::2, ::-1], image[10:60, 20:90], image[::-1], image[:, :, ::-1]):
