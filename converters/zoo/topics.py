@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--sib200", type=Path, required=True, help="folder with sib200_<language>_<part>.tsv")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     chosen = parser.parse_args()
+    if not (chosen.sib200 / "sib200_eng_Latn_train.tsv").is_file():
+        parser.error(f"{chosen.sib200} holds no sib200_eng_Latn_train.tsv; SIB-200 is published as Davlan/sib200")
     sib = [pair for code in _LANGUAGES.values() for pair in _sib200(chosen.sib200, code, "train")]
     own = _plain(_HERE / "topics_sentences.tsv")
     inputs, classes = _bags(sib + own + own + _lists())

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from edge.demo.account import Figures
     from edge.demo.brokers import BrokerKind
@@ -54,12 +56,16 @@ def command(
     import msgspec
 
     from edge.clock import SystemClock
-    from edge.demo.belt import Belt
-    from edge.demo.report import contact_sheet
-    from edge.demo.scenes import play
-    from edge.demo.screen import open_screen
-    from edge.demo.stage import Stage
     from edge.durable import write_atomic
+
+    try:
+        from edge.demo.belt import Belt
+        from edge.demo.report import contact_sheet
+        from edge.demo.scenes import play
+        from edge.demo.screen import open_screen
+        from edge.demo.stage import Stage
+    except ImportError as err:
+        raise MissingExtraError(err.name or "a library of the demo", "demo") from err
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     clock = SystemClock()
@@ -113,6 +119,7 @@ Where to look next:
   {sheet}   each label and what was read off it
   edge results --database {place / "central.db"}
   edge central status --database {place / "central.db"}
+  edge outbox status --config {place / "edge.toml"}
   edge infer {_models()} YOUR_TEXT.txt
   edge init   a config for your own camera and model
 """

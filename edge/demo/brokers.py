@@ -30,9 +30,15 @@ _ADMIN_PATH = "/usr/sbin:/usr/local/sbin"  # Debian puts the daemon where an ord
 class Broker:
     """One broker, started and killed as often as the demo likes."""
 
-    def __init__(self, kind: BrokerKind, folder: Path, children: Children, clock: Clock) -> None:
-        """Raises: DemoError: Mosquitto was asked for and is not installed."""
-        found = shutil.which("mosquitto") or shutil.which("mosquitto", path=_ADMIN_PATH)
+    def __init__(
+        self, kind: BrokerKind, folder: Path, children: Children, clock: Clock, admin_path: str = _ADMIN_PATH
+    ) -> None:
+        """Look for Mosquitto on the user's path, then on `admin_path`.
+
+        Raises:
+            DemoError: Mosquitto was asked for and is not installed.
+        """
+        found = shutil.which("mosquitto") or shutil.which("mosquitto", path=admin_path)
         if kind == "mosquitto" and found is None:
             raise DemoError("mosquitto is not installed; try: sudo apt install mosquitto, or --broker amqtt")
         self.port = free_port()
@@ -59,6 +65,8 @@ class Broker:
             if not child.is_running or self._clock.monotonic_s() > until_s:
                 raise DemoError(f"the broker ({self.name}) did not start:\n{child.last_words()}")
             self._clock.wait(never, _LOOK_S)
+        if self._clock.wait(never, _LOOK_S) or not child.is_running:  # somebody else may have taken the port meanwhile
+            raise DemoError(f"the broker ({self.name}) did not start:\n{child.last_words()}")
 
     def kill(self) -> None:
         """End it as a power cut would; what was in its memory is gone."""

@@ -45,9 +45,11 @@ def module_command(module: str, *arguments: str) -> tuple[str, ...]:
 class Child:
     """One process and its log."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path, end_s: float = _END_S) -> None:
+        """`end_s`: seconds from SIGTERM to SIGKILL."""
         self.name = name
         self.log = log
+        self._end_s = end_s
         with log.open("ab") as file:
             # A session of its own: Ctrl-C is for us, and we end the children in their order.
             self._process = subprocess.Popen(
@@ -78,7 +80,7 @@ class Child:
         """Ask it to end, insist after some seconds, and reap it."""
         self.send(signal.SIGTERM)
         try:
-            self._process.wait(_END_S)
+            self._process.wait(self._end_s)
         except subprocess.TimeoutExpired:
             self.kill()
 
@@ -98,8 +100,10 @@ class Child:
 class Children:
     """All children of one demo. The last one started is the first one ended."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, end_s: float = _END_S) -> None:
+        """`end_s`: seconds from SIGTERM to SIGKILL, for each."""
         self._logs = logs
+        self._end_s = end_s
         self._all: list[Child] = []
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -110,7 +114,7 @@ class Children:
             DemoError: the command cannot be run at all.
         """
         try:
-            child = Child(name, command, self._logs / f"{name}.log")
+            child = Child(name, command, self._logs / f"{name}.log", self._end_s)
         except OSError as err:
             raise DemoError(f"{name}: {os.fspath(command[0])} cannot be started: {err.strerror}") from err
         self._all.append(child)

@@ -26,12 +26,11 @@ _PYTHON = sys.executable
 _FRAME_BYTES = WIDTH_PX * HEIGHT_PX * 3
 
 
-def test_leaving_ends_every_child_even_one_that_will_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.demo.children._END_S", 0.2)
+def test_leaving_ends_every_child_even_one_that_will_not(tmp_path: Path) -> None:
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     )
-    with Children(tmp_path) as children:
+    with Children(tmp_path, end_s=0.2) as children:
         willing = children.start("willing", (_PYTHON, "-c", "import time; time.sleep(60)"))
         deaf = children.start("deaf", (_PYTHON, "-c", stubborn))
         while "up" not in deaf.last_words():
@@ -105,24 +104,43 @@ def _until(is_so) -> None:
         clock.wait(never, 0.02)
 
 
-def test_a_broker_that_does_not_start_is_said_with_its_last_words(tmp_path: Path) -> None:
+def test_a_broker_that_does_not_start_is_said_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "mosquitto"
+    broken.write_text("#!/bin/sh\necho Error: Address in use\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with (
+        Children(tmp_path) as children,
+        pytest.raises(DemoError, match="did not start:\n  broker: Error: Address in use"),
+    ):
+        Broker("auto", tmp_path, children, SystemClock()).start()
+
+
+def test_a_broker_is_not_mistaken_for_another_that_took_its_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "mosquitto"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with Children(tmp_path) as children, socket.socket() as taken:
-        broker = Broker("amqtt", tmp_path, children, SystemClock())
-        broker._command = (_PYTHON, "-c", "import sys; sys.exit('address in use')")
+        broker = Broker("auto", tmp_path, children, SystemClock())
         taken.bind((HOST, broker.port))
-        with pytest.raises(DemoError, match="did not start:\n  broker: address in use"):
+        taken.listen()
+        with pytest.raises(DemoError, match="did not start"):
             broker.start()
 
 
 def test_asking_for_mosquitto_without_having_it_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.demo.brokers._ADMIN_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with Children(tmp_path) as children:
         with pytest.raises(DemoError, match="apt install mosquitto, or --broker amqtt"):
-            Broker("mosquitto", tmp_path, children, SystemClock())
-        assert Broker("auto", tmp_path, children, SystemClock()).name == "amqtt"
+            Broker("mosquitto", tmp_path, children, SystemClock(), admin_path=str(tmp_path))
+        assert Broker("auto", tmp_path, children, SystemClock(), admin_path=str(tmp_path)).name == "amqtt"
 
 
 def _camera(start: Path) -> subprocess.Popen[bytes]:
