@@ -95,7 +95,8 @@ def _sample(image: Array, factor: int) -> Array:
     gray = _gray(image[::factor])
     if factor == 4 and gray.shape[1] % 4 == 0:  # noqa: PLR2004 - bytes of a word; three times as fast as slices
         words = gray.view("<u4")
-        return (((words & 0xFF) + ((words >> 16) & 0xFF)) >> 1).astype(np.uint8)
+        first, third = words.astype(np.uint8), (words >> 16).astype(np.uint8)
+        return (first & third) + ((first ^ third) >> 1)  # their mean, in eight bits
     left, right = gray[:, ::factor], gray[:, factor // 2 :: factor]
     mean: Array = cv2.addWeighted(np.ascontiguousarray(left), 0.5, np.ascontiguousarray(right), 0.5, 0.0)
     return mean
