@@ -34,7 +34,9 @@ class OutboxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     queue_rows: Annotated[int, Meta(ge=1)] = 1000  # rows on their way to the disk; a power cut takes them
     put_wait_s: Annotated[float, Meta(ge=0)] = 2.0  # how long `put` waits for room; longer stalls the pipeline
     row_kb: Annotated[int, Meta(ge=1, le=512)] = 256  # one row; brokers commonly refuse messages above 1 MB
-    reserve_kb: Annotated[int, Meta(ge=64)] = 1024  # kept aside so that a full disk can still record its gap
+    reserve_kb: Annotated[int, Meta(ge=64)] = (
+        2048  # for the gap that a full disk must still take; below 1 MB it may not
+    )
     dead_rows: Annotated[int, Meta(ge=0)] = 1000  # rows the centre refused, kept for people to look at
 
     def quota_bytes(self) -> int:

@@ -61,6 +61,7 @@ class Keeper:
         self._group: list[Waiting] = []
         self._settles: list[Settle] = []
         self._flushes: list[Flush] = []
+        self._reads: list[Read] = []
         self._unrecorded: Counter[str] = Counter()
         self._is_urgent = False
         self._committed_s = clock.monotonic_s() - 1e6
@@ -88,12 +89,11 @@ class Keeper:
         for row in (*self._group, *self._inbox.take_rows(self._config.queue_rows)):
             if not row.future.done():
                 row.future.set_exception(stopped)
-        for request in (*self._flushes, *self._inbox.take_requests()):
+        for request in (*self._flushes, *self._reads, *self._inbox.take_requests()):
             if not isinstance(request, Settle) and not request.future.done():
                 request.future.set_exception(stopped)
         if self._opened is not None:
-            self._opened.connection.close()
-            self._opened = None
+            self._close_database()
 
     def wait(self) -> None:
         """Sleep until there is something to do."""
@@ -106,11 +106,10 @@ class Keeper:
 
     def turn(self) -> None:
         """Take what was asked, commit if it is time, answer."""
-        reads: list[Read] = []
         for request in self._inbox.take_requests():
             match request:
                 case Read():
-                    reads.append(request)
+                    self._reads.append(request)
                 case Settle():
                     self._take_receipt(request)
                 case Flush():
@@ -119,13 +118,14 @@ class Keeper:
         due_s = self._due_s()
         if due_s is not None and due_s <= 0:
             self._commit_due()
-        for read in reads:
-            self._answer(read)
+        while self._reads:
+            self._answer(self._reads[0])
+            del self._reads[0]
 
     def finish(self) -> None:
         """Commit all that is left. What a full disk does not take fails; receipts it does not take come again."""
         self.turn()
-        self._full_until_s = None
+        self._try_now()
         self._commit_due()
         while self._inbox.count() or self._flushes:
             self._commit_due()
@@ -153,7 +153,9 @@ class Keeper:
             self._is_urgent = True
 
     def _commit_due(self) -> None:
-        flushes, self._flushes = self._flushes, []
+        flushes = tuple(self._flushes)
+        if flushes:
+            self._try_now()
         left = self._inbox.count()
         while True:
             self._group = self._inbox.take_rows(min(_BACKLOG_GROUPS * self._config.group_rows, left))
@@ -163,12 +165,16 @@ class Keeper:
                 break
         for flush in flushes:
             flush.future.set_result(None)
+        del self._flushes[: len(flushes)]
 
     def _commit_group(self) -> None:
         rows = self._group
         self._is_urgent = False
+        full = DiskFullError(f"{self._path.parent}: no room for the outbox")
         if self._full_until_s is not None and self._clock.monotonic_s() < self._full_until_s:
-            self._shed(rows, DiskFullError(f"{self._path.parent}: no room for the outbox"))
+            self._shed(rows, full)
+        elif self._full_until_s is not None and not self._has_room():
+            self._record_loss(rows, full)
         else:
             try:
                 self._commit(rows)
@@ -198,31 +204,53 @@ class Keeper:
             if has_settles:
                 for settle in self._settles:
                     ledger.settle(settle.receipt, session=settle.session)
-            for why, count in self._unrecorded.items():
+            for why, count in (+self._unrecorded).items():
                 ledger.refuse(count, why)
             seqs = ledger.append_all([(row.row_class, row.body) for row in rows])
             ledger.keep_quota()
         return seqs
 
     def _make_do(self, rows: Sequence[Waiting], error: StoreError) -> None:
-        """The disk took no more: with the reserve given back the rows may fit after all, and if not, their gap does."""
-        self._reserve.give_back()
+        """The disk took no more: over the folded log the rows may fit after all, and if not, their gap must."""
         self._fold_log()
         try:
             self._commit(rows)
         except StoreError as err:
-            _log.debug("outbox: no room with the reserve either: %s", err)
+            _log.debug("outbox: no room after folding the log either: %s", err)
         else:
             self._note_room()
             return
         if self._full_until_s is None:
             _log.warning("outbox %s: %s; rows become gaps until it takes them again", self._path, error)
+        self._record_loss(rows, error)
+
+    def _record_loss(self, rows: Sequence[Waiting], error: StoreError) -> None:
+        """Commit that these rows will never be; only for this the reserve is given back."""
         self._full_until_s = self._clock.monotonic_s() + _FULL_RETRY_S
         self._unrecorded[_reason(error)] += len(rows)
-        # The gap alone may still fit where the receipts' many pages do not.
-        if not self._has_recorded(has_settles=True) and not self._has_recorded(has_settles=False):
-            self._tell(has_news=False)
+        if not self._has_recorded_gap():
+            self._reserve.give_back()
+            self._fold_log()
+            if not self._has_recorded_gap():
+                self._tell(has_news=False)
         self._fail(rows, error)
+
+    def _has_recorded_gap(self) -> bool:
+        # The gap alone may still fit where the receipts' many pages do not.
+        return self._has_recorded(has_settles=True) or self._has_recorded(has_settles=False)
+
+    def _try_now(self) -> None:
+        """Do not wait for the next attempt on a full disk: someone asked."""
+        if self._full_until_s is not None:
+            self._full_until_s = self._clock.monotonic_s()
+
+    def _has_room(self) -> bool:
+        """Whether rows may be tried again: the reserve is whole, or receipts have left room inside the database."""
+        if self._reserve.fill():
+            return True
+        pages = self._database.connection.execute("PRAGMA freelist_count")[0][0]
+        size = self._database.connection.execute("PRAGMA page_size")[0][0]
+        return bool(pages * size >= self._config.reserve_kb * 1024)
 
     def _has_recorded(self, *, has_settles: bool) -> bool:
         try:
@@ -260,13 +288,17 @@ class Keeper:
             self._refill_at_s = now_s + _REFILL_S
 
     def _rebuild(self, problem: str) -> None:
+        self._close_database()
+        self._opened = rebuild(self._path, self._connect, self._config, self._clock, problem)
+        self._settles.clear()
+
+    def _close_database(self) -> None:
         try:
             self._database.connection.close()
         except StoreError as err:
-            _log.debug("outbox: closing a broken database: %s", err)
+            # Closing folds the log, which a full or broken disk refuses; the log is read at the next start.
+            _log.debug("outbox: closing: %s", err)
         self._opened = None
-        self._opened = rebuild(self._path, self._connect, self._config, self._clock, problem)
-        self._settles.clear()
 
     def _answer(self, read: Read) -> None:
         skip: dict[int, list[Range]] = {epoch: list(ranges) for epoch, ranges in read.skip.items()}

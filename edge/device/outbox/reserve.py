@@ -1,6 +1,6 @@
 """Room on the disk kept for the moment there is none.
 
-Promises: while filled, giving the file back frees its size for the outbox's own log.
+Promises: while filled, giving the file back frees its size for the log that records a gap. Rows never get at it.
 Leaves out: when to give it back (`store`).
 Thread: `store`, and no other.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["Reserve"]
 
 # Filling it again at the first free byte would take the room the outbox just waited for.
-_SPARE_FACTOR = 4
+_SPARE_FACTOR = 2
 
 
 class Reserve:
@@ -23,10 +23,12 @@ class Reserve:
         self._path = path
         self._size_bytes = size_bytes
 
-    def fill(self) -> None:
-        """Take the room, if the disk has plenty; a disk that has not is no error."""
-        if self._size() >= self._size_bytes or self._free() < _SPARE_FACTOR * self._size_bytes:
-            return
+    def fill(self) -> bool:
+        """Take the room, if the disk has that and as much again; whether the reserve is whole now."""
+        if self._size() >= self._size_bytes:
+            return True
+        if self._free() < _SPARE_FACTOR * self._size_bytes:
+            return False
         try:
             handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -35,6 +37,8 @@ class Reserve:
                 os.close(handle)
         except OSError:
             self.give_back()
+            return False
+        return True
 
     def give_back(self) -> None:
         """Free the room."""
