@@ -1,7 +1,8 @@
 """Change the size of a picture.
 
-Promises: ANTIALIAS gives bit for bit what the installed Pillow's BILINEAR gives, which most training pipelines use
-(Pillow 13 does not give the same pixels as 12.3; the reference outputs of this project are those of 13); a picture that already has the size is returned as it is, not copied.
+Promises: ANTIALIAS gives bit for bit what the installed Pillow's BILINEAR gives, which most training pipelines use.
+Pillow 13 gives other pixels than 12.3, by one level in a sixth of them; the reference outputs of this project are those
+of 13. A picture that already has the size is returned as it is, not copied.
 Leaves out: aspect, padding and crops (`steps`).
 Thread: any; pure.
 """
