@@ -254,8 +254,7 @@ class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `upto`: every seq from 1 to it is committed or covered by a gap (computed from the table, never from a message).
     `ranges`: exactly what the answered batches brought, committed. `highest`: the highest seq known at all.
     `conflicts`: the centre holds another body under this seq: number these rows anew, in a new epoch.
-    `session`: whose batches are answered, 0 for nobody's. A twin of the device (a restored or cloned card) hears the
-    same receipts, and must not take them for its own rows.
+    `session`: whose batches are answered, 0 for nobody's; a twin (a restored or cloned card) hears the same receipts.
     """
 
     epoch: int
