@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -256,3 +257,32 @@ def test_the_rate_is_of_the_last_seconds_and_falls_when_nothing_comes() -> None:
     assert meter.fps() == pytest.approx(10.0, abs=0.3)
     bench.clock.advance(100.0)
     assert meter.fps() < 0.2
+
+
+def test_a_text_is_let_go_by_its_sender_when_its_answer_is_committed_and_not_before() -> None:
+    bench = Bench(kind=InputKind.TEXT)
+    bench.outlet.commits = False
+    taken: list[str] = []
+    bench.run(
+        replace(text("hello"), taken=lambda: taken.append("a")),
+        replace(text("x" * 9999), taken=lambda: taken.append("b")),
+    )
+    assert taken == []
+    for future in bench.outlet.futures:
+        future.set_result(1)
+    assert taken == ["a", "b"]
+
+
+def test_a_text_that_meets_a_defect_is_answered_once_and_does_not_come_back() -> None:
+    bench = Bench(
+        SimulatedModel(InputKind.TEXT, act=raising(ZeroDivisionError("division by zero"))), kind=InputKind.TEXT
+    )
+    taken: list[str] = []
+    bench.run(replace(text("poison"), taken=lambda: taken.append("poison")), text("sound", id="2"))
+    assert taken == ["poison"]
+    assert [result.input for result in bench.outlet.results] == ["2"]
+    assert [(event.name, event.state) for event in bench.outlet.events] == [
+        ("text", "refused"),
+        ("pipeline", "down"),
+        ("pipeline", "up"),
+    ]
