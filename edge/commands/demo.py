@@ -67,7 +67,8 @@ def command(
     except ImportError as err:
         raise MissingExtraError(err.name or "a library of the demo", "demo") from err
 
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the parts too
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     clock = SystemClock()
     place = _folder(folder)
     # Beside the children's own logs: a line that the connection was lost would tear the live picture.

@@ -126,5 +126,10 @@ class Children:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in reversed(self._all):
-            child.end()
+        try:
+            for child in reversed(self._all):
+                child.end()
+        except BaseException:  # a second Ctrl-C: no more patience
+            for child in self._all:
+                child.kill()
+            raise

@@ -66,7 +66,8 @@ def test_nothing_is_lost_or_doubled_when_broker_and_daemon_are_killed(
     assert not _alive(folder)
 
 
-def test_ctrl_c_ends_every_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_end_every_part(number: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     demo = subprocess.Popen(_demo(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert demo.stdout is not None
@@ -74,7 +75,7 @@ def test_ctrl_c_ends_every_part(tmp_path: Path) -> None:
         if "the belt runs" in line:
             break
     assert len(_alive(folder)) >= 3
-    demo.send_signal(signal.SIGINT)
+    demo.send_signal(number)
     rest = demo.stdout.read()
     assert demo.wait(60) != 0, rest
     assert not _alive(folder)
@@ -88,6 +89,9 @@ def test_a_part_that_dies_ends_the_demo_with_its_last_words(tmp_path: Path) -> N
     for line in demo.stdout:
         if "the belt runs" in line:
             break
+    log = folder / "logs" / "central.log"
+    while "ready" not in log.read_text():
+        SystemClock().wait(threading.Event(), 0.02)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -101,7 +105,6 @@ def test_a_part_that_dies_ends_the_demo_with_its_last_words(tmp_path: Path) -> N
     assert demo.wait(60) == 1
     assert "central ended with code -9" in rest
     assert "central: ready" in rest
-    SystemClock().wait(threading.Event(), 0)
     assert not _alive(folder)
 
 
