@@ -1,6 +1,8 @@
-"""Handwritten digits, 28x28: the classic small CNN, trained on scikit-learn's own data set.
+r"""Handwritten digits, 28x28: the classic small CNN, trained on scikit-learn's own data set.
 
-    python -m converters.zoo.digits --out edge/demo/models/digits
+    pip install -c converters/zoo/constraints.txt -e . torch litert-torch litert-quantizer onnx onnxscript onnxslim \
+        onnxruntime opencv-python-headless scikit-learn
+    python -m converters.zoo.digits --out edge/demo/models/digits --demo-digits edge/demo/digits.npz
 
 Promises: the same files from the same versions on one machine; test digits are never trained on; the accuracy on the
 card is that of the int8 files in the project's own engines.
@@ -56,7 +58,7 @@ Reads one handwritten digit, 0 to 9, on a printed label: {parameters} parameters
 | Data | test part of UCI's Optical Recognition of Handwritten Digits, as in scikit-learn: 1797 digits of 8x8 |
 | Split | {train} to train on (shifted, turned, dimmed, blurred, with noise and rims), {test} to test on, stratified |
 | Licence | weights Apache-2.0; data CC BY 4.0, E. Alpaydin and C. Kaynak, doi:10.24432/C50P49 |
-| Made by | `python -m converters.zoo.digits --out DIR`, seeds fixed |
+| Made by | `python -m converters.zoo.digits --out DIR`, seeds fixed, versions as in `constraints.txt` beside it |
 
 Accuracy of the files on the {test} test digits, in the project's own engines:
 
