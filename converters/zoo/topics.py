@@ -56,7 +56,7 @@ Says which of seven topics a sentence in English or Chinese is about: {labels}.
 | Data | SIB-200, English and Simplified Chinese, train part: {sib} sentences |
 | More data | {own} sentences and lists of topic words, written for this project |
 | Licence | CC BY-SA 4.0: SIB-200 (Adelani et al., 2023) labels sentences of FLORES-200 (NLLB Team, Meta AI) |
-| Made by | `python -m converters.zoo.topics --sib200 FOLDER --out DIR`, seeds fixed, versions as in `constraints.txt` beside it |
+| Made by | `python -m converters.zoo.topics --sib200 FOLDER --out DIR`, seeds fixed, versions in `constraints.txt` |
 
 Accuracy of the files, in the project's own engines:
 
