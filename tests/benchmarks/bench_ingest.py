@@ -2,7 +2,7 @@
 
 Both write the same bytes into the same tables (same indexes, WAL, synchronous=FULL) with the same number of rows in a
 transaction; the bare one gets its tuples ready-made, while the ingest unpacks zstd, decodes, hashes, indexes, audits,
-acknowledges and answers. They take turns, so that the disk's mood strikes both. Wanted: at least 0.5.
+acknowledges and answers. They take turns, so that the disk's mood strikes both. Wanted: at least 0.5 by either clock.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from edge.wire.packing import pack_batch
 
 _INSERT = "INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _DEVICES = 8
+_WANTED = 0.5
 
 
 class _Wire:
@@ -184,7 +185,11 @@ def main(arguments: list[str] | None = None) -> None:
     pairs = list(zip(runs["executemany"], runs["ingest"], strict=True))
     walls = statistics.median(bare[0] / ours[0] for bare, ours in pairs)
     cpus = statistics.median(bare[1] / ours[1] for bare, ours in pairs)
-    print(f"ratio ingest / executemany: {walls:.2f} by the clock, {cpus:.2f} by processor time (wanted: at least 0.5)")
+    print(
+        f"ratio ingest / executemany: {walls:.2f} by the clock, {cpus:.2f} by processor time (wanted: at least {_WANTED})"
+    )
+    if max(walls, cpus) < _WANTED:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
