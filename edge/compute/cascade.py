@@ -29,7 +29,7 @@ LARGEST = _CUT * _CUT - 1
 SMALLEST_SIDE = 3  # px; mirroring two pixels needs three
 
 _REACH = 2  # px on each side of the 5 x 5 kernel
-_STRIP = 1 << 17  # pixels; three such buffers of 16 bits fit a megabyte of cache; smaller ones drown in calls
+_STRIP = 7 << 14  # pixels; three such buffers of 16 bits fit a megabyte of cache; smaller ones drown in calls
 _LINE = 64  # bytes of a cache line
 
 
@@ -45,7 +45,8 @@ class Cascade:
         self._gray = _aligned(size, np.uint8).reshape(rows + 2 * _REACH, pitch)
         self._gray[:] = 0
         flat = self._gray.reshape(-1)
-        a, b, c = (_aligned(size, np.int16) for _ in range(3))
+        block = _aligned(3 * size, np.int16)
+        a, b, c = block.reshape(3, size)
         self._widen = (a, flat)
         self._sums = []
         source, target, length = a, b, size
@@ -54,14 +55,15 @@ class Cascade:
             self._sums.append((source[:length], source[step : step + length], target[:length]))
             source, target = target, source
         length -= pitch + 1
-        first, second = target[:length], c[:length]
+        first, second = b[:length], c[:length]
         self._diagonals = (
             _pair(source, pitch + 1, 0, first),
             _pair(source, pitch, 1, second),
         )
+        self._both = block[size:].view(np.uint16)  # one call for both diagonals, and for the little between them
         self._first, self._second = first.view(np.uint16), second.view(np.uint16)
-        self._cut = np.full(length, _CUT, np.uint16)
-        self._squares = target[: rows * pitch].view(np.uint16).reshape(rows, pitch)[:, :width]
+        self._cut = np.full(2 * size, _CUT, np.uint16)
+        self._squares = b[: rows * pitch].view(np.uint16).reshape(rows, pitch)[:, :width]
         self._limit = np.zeros((rows, width), np.uint16)  # OpenCV compares arrays thrice as fast as with a number
 
     def edges(self, image_bgr: Array, half_square: int) -> npt.NDArray[np.uint8]:
@@ -106,9 +108,8 @@ class Cascade:
             np.add(left, right, total)
         for left, right, away in self._diagonals:
             cv2.absdiff(left, right, dst=away)
-        for diagonal in (self._first, self._second):
-            np.minimum(diagonal, self._cut, out=diagonal)
-            np.square(diagonal, diagonal)
+        np.minimum(self._both, self._cut, out=self._both)
+        np.square(self._both, self._both)
         np.add(self._first, self._second, self._first)
 
 
