@@ -104,6 +104,7 @@ def _folder(chosen: Path | None) -> Path:
 
 def _summary(figures: Figures, place: Path, sheet: Path) -> str:
     share = figures.gated / figures.frames if figures.frames else 0.0
+    edge = _how_to_call()
     verdict = "every result is at the centre, once" if figures.is_good else "THIS IS NOT AS IT SHOULD BE"
     return f"""
   frames looked at        {figures.frames}
@@ -118,12 +119,19 @@ def _summary(figures: Figures, place: Path, sheet: Path) -> str:
 
 Where to look next:
   {sheet}   each label and what was read off it
-  edge results --database {place / "central.db"}
-  edge central status --database {place / "central.db"}
-  edge outbox status --config {place / "edge.toml"}
-  edge infer {_models()} YOUR_TEXT.txt
-  edge init   a config for your own camera and model
+  {edge} results --database {place / "central.db"}
+  {edge} central status --database {place / "central.db"}
+  {edge} outbox status --config {place / "edge.toml"}
+  {edge} infer {_models()} YOUR_TEXT.txt
+  {edge} init   a config for your own camera and model
 """
+
+
+def _how_to_call() -> str:
+    """`edge`, or its path where the shell would not find it or would find another."""
+    this = Path(sys.argv[0]).resolve()
+    found = shutil.which("edge")
+    return "edge" if this.name != "edge" or (found and Path(found).resolve() == this) else str(this)
 
 
 def _models() -> str:
