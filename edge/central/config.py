@@ -1,41 +1,36 @@
 """What the central service may be told.
 
-Promises: strict, typed, read once; the defaults run the service on one machine with a broker beside it.
+Promises: strict, typed, read once; every fault is reported at once, with file, line, key and the nearest known key.
+Relative paths are meant from the folder of the file. The defaults run on one machine with a broker beside it.
 Leaves out: the command line, which overrides single values (`commands.central`).
 Thread: any.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from edge.errors import ConfigError
-from edge.wire.config import BrokerConfig
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edge.contract.ids import check_name
+from edge.errors import ConfigError, InputError
+from edge.toml import Document, parse, read_text
+from edge.wire.config import BROKER_FILES, BrokerConfig
 
 __all__ = ["CentralConfig", "IngestConfig", "load_config"]
+
+_SQLITE = "sqlite:///"
 
 
 class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How messages become transactions."""
 
     # Longer saves disk syncs and makes devices wait for receipts: eight batches are on the way at most.
-    window_ms: int = 20
-    max_messages: int = 64  # in one transaction; 64 batches of 64 KB are 4 MB
-    queue: int = 256  # messages between wire and disk; brokers send 20 before an ack unless told otherwise
-
-    def __post_init__(self) -> None:
-        if self.window_ms < 0 or self.max_messages < 1 or self.queue < 1:
-            raise ValueError("window_ms: expected 0 or more; max_messages and queue: expected 1 or more")
+    window_ms: Annotated[int, Meta(ge=0, le=10_000)] = 20
+    max_messages: Annotated[int, Meta(ge=1)] = 64  # in one transaction; 64 batches of 64 KB are 4 MB
+    queue: Annotated[int, Meta(ge=1)] = 256  # messages between wire and disk; brokers send 20 before an ack, or as told
 
 
 class CentralConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,7 +38,7 @@ class CentralConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     broker: BrokerConfig = BrokerConfig()
     ingest: IngestConfig = IngestConfig()
-    database: str = "sqlite:///central.db"
+    database: str = "sqlite:///central.db"  # or just the path
     fleet: str | None = None  # None: every fleet on this broker
     # Unique on its broker: with the same id twice the broker throws the two out in turn.
     client_id: str = "edge-central"
@@ -53,15 +48,44 @@ def load_config(path: Path) -> CentralConfig:
     """Read a TOML file.
 
     Raises:
-        ConfigError: unreadable, not TOML, an unknown key or a wrong value.
+        ConfigError: with every fault found.
     """
-    try:
-        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError((f"{path}: cannot be read: {err}",)) from err
-    except tomllib.TOMLDecodeError as err:
-        raise ConfigError((f"{path}: not TOML: {err}",)) from err
-    try:
-        return msgspec.convert(raw, CentralConfig)
-    except msgspec.ValidationError as err:
-        raise ConfigError((f"{path}: {err}",)) from err
+    document = parse(read_text(path), str(path))
+    config = document.convert(CentralConfig)
+    folder = path.resolve().parent
+    _check_fleet(document)
+    _check_files(document, folder)
+    if config is None or document.problems:
+        raise ConfigError(document.problems)
+    files = {
+        key: str(_under(folder, value)) for key in BROKER_FILES if (value := getattr(config.broker, key)) is not None
+    }
+    database = config.database if document.get(("database",)) is None else _database(folder, config.database)
+    return replace(config, broker=replace(config.broker, **files), database=database)
+
+
+def _check_fleet(document: Document) -> None:
+    fleet = document.get(("fleet",))
+    if isinstance(fleet, str):
+        try:
+            check_name("fleet name", fleet)
+        except InputError as err:
+            document.problem(("fleet",), str(err))
+
+
+def _check_files(document: Document, folder: Path) -> None:
+    for key in BROKER_FILES:
+        value = document.get(("broker", key))
+        if isinstance(value, str) and not _under(folder, value).exists():
+            document.problem(("broker", key), f"{_under(folder, value)} does not exist")
+
+
+def _database(folder: Path, database: str) -> str:
+    """Its URL with an absolute path; any other URL as it is, and refused by whoever opens it."""
+    if "://" in database and not database.startswith(_SQLITE):
+        return database
+    return f"{_SQLITE}{_under(folder, database.removeprefix(_SQLITE))}"
+
+
+def _under(folder: Path, value: str) -> Path:
+    return folder / Path(value).expanduser()

@@ -23,11 +23,11 @@ from edge.contract.manifest import Color, Scoring
 from edge.contract.messages import InputKind
 from edge.device.outbox.config import OutboxConfig
 from edge.device.sources.config import FileConfig, FolderConfig, LinesConfig, SourceConfig
-from edge.device.toml import Document, parse, read_text
-from edge.device.toml_lines import KeyPath
 from edge.dropin.found import Fit, InputRange, Overrides, Task
 from edge.errors import ConfigError, InputError
-from edge.wire.config import BrokerConfig
+from edge.toml import Document, parse, read_text
+from edge.toml_lines import KeyPath
+from edge.wire.config import BROKER_FILES, BrokerConfig
 
 __all__ = ["ENVIRONMENT", "DeviceConfig", "DeviceSection", "ModelHints", "PipelineConfig", "load_config"]
 
@@ -44,7 +44,6 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "EDGE_BROKER_CA_FILE": ("broker", "ca_file"),
 }
 
-_BROKER_FILES = ("password_file", "ca_file", "cert_file", "key_file")
 _TEXT_TYPES = {"lines", "stdin", "mqtt"}
 
 
@@ -123,7 +122,7 @@ def load_config(
     Raises:
         ConfigError: with every fault found.
     """
-    document = parse(read_text(path), str(path))
+    document = parse(read_text(path, advice="edge init writes a starter file"), str(path))
     for name, key in ENVIRONMENT.items():
         value = (os.environ if environ is None else environ).get(name)
         if value:
@@ -199,7 +198,7 @@ def _resource(source: Mapping[str, Any]) -> str:
 
 
 def _check_files(document: Document, folder: Path) -> None:
-    paths: list[KeyPath] = [("broker", key) for key in _BROKER_FILES]
+    paths: list[KeyPath] = [("broker", key) for key in BROKER_FILES]
     for index, _ in enumerate(_raw_pipelines(document)):
         keys: tuple[KeyPath, ...] = (("model",), ("labels",), ("hints", "vocabulary"))
         paths += [("pipeline", index, *key) for key in keys]
@@ -215,7 +214,7 @@ def _under(folder: Path, value: str | Path) -> Path:
 
 def _absolute(config: DeviceConfig, folder: Path) -> DeviceConfig:
     files = {
-        key: str(_under(folder, value)) for key in _BROKER_FILES if (value := getattr(config.broker, key)) is not None
+        key: str(_under(folder, value)) for key in BROKER_FILES if (value := getattr(config.broker, key)) is not None
     }
     return msgspec.structs.replace(
         config,

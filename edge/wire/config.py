@@ -11,7 +11,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["BrokerConfig"]
+__all__ = ["BROKER_FILES", "BrokerConfig"]
+
+BROKER_FILES = ("password_file", "ca_file", "cert_file", "key_file")  # the keys that name a file
 
 _MAX_PORT = 65535
 _MAX_INFLIGHT = 65535  # MQTT's packet ids have 16 bits

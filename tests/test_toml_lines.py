@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edge.device.toml_lines import KeyPath, locate
+from edge.toml_lines import KeyPath, locate
 
 if sys.version_info >= (3, 11):
     import tomllib

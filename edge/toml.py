@@ -2,7 +2,7 @@
 
 Promises: every fault is reported, not only the first; each with file, line, key, and the nearest known key. What comes
 back satisfies its type in full.
-Leaves out: what the values mean together (`config`).
+Leaves out: what the values mean together (`device.config`, `central.config`).
 Thread: any; pure but for `read_text`.
 """
 
@@ -20,8 +20,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import msgspec
 from msgspec import Struct
 
-from edge.device.toml_lines import KeyPath, locate
 from edge.errors import ConfigError
+from edge.toml_lines import KeyPath, locate
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,8 +35,8 @@ T = TypeVar("T", bound=Struct)
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-def read_text(path: Path) -> str:
-    """The file's text; a byte order mark, as some editors write, is dropped.
+def read_text(path: Path, *, advice: str = "") -> str:
+    """The file's text; a byte order mark, as some editors write, is dropped. `advice` ends what is said of a lost file.
 
     Raises:
         ConfigError: it is missing, unreadable, or not UTF-8.
@@ -47,7 +47,7 @@ def read_text(path: Path) -> str:
         line = err.object[: err.start].count(b"\n") + 1
         raise ConfigError((f"{path}:{line}: not UTF-8 text; save the file as UTF-8",)) from err
     except OSError as err:
-        raise ConfigError((f"{path}: cannot be read: {err.strerror}; edge init writes a starter file",)) from err
+        raise ConfigError((f"{path}: cannot be read: {err.strerror}{'; ' if advice else ''}{advice}",)) from err
 
 
 def parse(text: str, name: str) -> Document:

@@ -1,0 +1,79 @@
+"""Reading central.toml: what is taken, and how every mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.central.config import CentralConfig, load_config
+from edge.errors import ConfigError
+
+
+def _load(folder: Path, text: str) -> CentralConfig:
+    path = folder / "central.toml"
+    path.write_text(text)
+    return load_config(path)
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert _load(tmp_path, "") == CentralConfig()
+
+
+def test_relative_paths_are_meant_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    config = _load(tmp_path, 'database = "central.db"\n[broker]\nusername = "a"\npassword_file = "secret"\n')
+    assert config.database == f"sqlite:///{tmp_path / 'central.db'}"
+    assert config.broker.password_file == str(tmp_path / "secret")
+    assert _load(tmp_path, 'database = "sqlite:///d/c.db"\n').database == f"sqlite:///{tmp_path / 'd/c.db'}"
+    assert _load(tmp_path, 'database = "sqlite:////var/c.db"\n').database == "sqlite:////var/c.db"
+    assert _load(tmp_path, 'database = "postgresql://x/y"\n').database == "postgresql://x/y"
+
+
+def test_all_mistakes_are_told_at_once_with_line_key_and_suggestion(tmp_path: Path) -> None:
+    text = """\
+fleet = "my home"
+databse = "x"
+
+[broker]
+port = "mqtt"
+hots = "x"
+ca_file = "none.pem"
+
+[ingest]
+max_messages = 0
+"""
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text)
+    assert caught.value.exit_code == 78
+    starts = [
+        (":1: fleet:", "cannot be used"),
+        (":2: databse:", 'did you mean "database"?'),
+        (":5: broker.port:", "expected a whole number, found a string"),
+        (":6: broker.hots:", 'did you mean "host"?'),
+        (":7: broker.ca_file:", "does not exist"),
+        (":10: ingest.max_messages:", ">= 1"),
+    ]
+    found = [problem.removeprefix(f"{tmp_path}/central.toml") for problem in caught.value.problems]
+    assert len(found) == len(starts), found
+    for problem, (start, end) in zip(found, starts, strict=True):
+        assert problem.startswith(start), problem
+        assert end in problem, problem
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "message"),
+    [
+        (b"fleet = ", ":1: ", "not TOML"),
+        (b'fleet = "a"\nfleet = "b"\n', ":2:", "not TOML"),
+        (b'fleet = "a"\n# \xff\n', ":2:", "not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_parsed_is_told_with_its_place(
+    tmp_path: Path, content: bytes, place: str, message: str
+) -> None:
+    path = tmp_path / "central.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path)
+    assert caught.value.problems[0].startswith(f"{path}{place}")
