@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from edge.central.config import CentralConfig, load_config
 from edge.clock import SystemClock
 from edge.errors import ConfigError
+from edge.wire.config import BrokerConfig
 
 if TYPE_CHECKING:
     from edge.central.store.verdict import DeviceStatus
@@ -65,7 +66,9 @@ def run(
         "password_file": broker_password_file,
     }
     try:
-        broker = replace(config.broker, **{key: value for key, value in overrides.items() if value is not None})
+        # Built anew, not replaced: older msgspec checks a struct only when it is built.
+        given = {key: value for key, value in overrides.items() if value is not None}
+        broker = BrokerConfig(**{**asdict(config.broker), **given})
     except ValueError as err:
         raise ConfigError((f"broker: {err}",)) from err
     config = replace(

@@ -57,7 +57,7 @@ def open_writer(url: str) -> Engine:
     except OSError as err:
         raise StoreError(f"central database {path}: its folder cannot be made: {err}") from err
     engine = _engine(path, mode="rwc", pragmas=("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"))
-    with translating(path):
+    with translating(path), _closing_on_failure(engine):
         _check(engine, path)
         _migrate(engine, path)
     return engine
@@ -74,13 +74,13 @@ def open_reader(url: str) -> Engine:
     if not path.exists():
         raise StoreError(f"no central database at {path}; `edge central run` makes one, --database names another")
     engine = _engine(path, mode="rw", pragmas=("query_only=ON",))
-    with translating(path):
+    with translating(path), _closing_on_failure(engine):
         found, newest = _revisions(engine)
-    if found != newest:
-        raise StoreError(
-            f"central database {path} has tables of version {found or 'none'}, this program reads {newest}; "
-            "start `edge central run` of this version once, or use the program that wrote it"
-        )
+        if found != newest:
+            raise StoreError(
+                f"central database {path} has tables of version {found or 'none'}, this program reads {newest}; "
+                "start `edge central run` of this version once, or use the program that wrote it"
+            )
     return engine
 
 
@@ -110,6 +110,15 @@ def translating(path: Path) -> Iterator[None]:
                 f"central database {path}: the disk is full; make room, nothing is lost meanwhile"
             ) from err
         raise StoreError(f"central database {path}: {text}") from err
+
+
+@contextmanager
+def _closing_on_failure(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def _engine(path: Path, *, mode: str, pragmas: tuple[str, ...]) -> Engine:
