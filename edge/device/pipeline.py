@@ -164,7 +164,7 @@ def _when_kept(item: Frame | Text, kept: Future[int]) -> None:
 
 
 def tell_change(pipeline: str, outlet: Outlet, clock: Clock, change: Change) -> None:
-    """Report that a camera was covered or blurred, or no longer is."""
+    """Report that a camera was covered, blurred or knocked, or no longer is."""
     event = Event(
         name=change.name, state=change.state, made_ms=clock.wall_ms(), pipeline=pipeline, detail=change.detail
     )

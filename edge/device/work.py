@@ -79,7 +79,7 @@ class Gate(Protocol):
 
 
 class Watch(Protocol):
-    """Notices a covered or blurred camera; see `compute.watch`."""
+    """Notices a covered, blurred or knocked camera; see `compute.watch`."""
 
     def observe(self, quality: Quality) -> tuple[Change, ...]:
         """What changed, usually nothing."""
