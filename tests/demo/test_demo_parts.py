@@ -42,7 +42,7 @@ def test_leaving_ends_every_child_even_one_that_will_not(tmp_path: Path) -> None
 def test_the_last_words_of_a_child_are_the_end_of_its_log(tmp_path: Path) -> None:
     with Children(tmp_path) as children:
         child = children.start(
-            "brief", (_PYTHON, "-c", "import sys; print(*range(50), sep='\\n'); sys.exit('no camera')")
+            "brief", (_PYTHON, "-c", "import sys; print(*range(50), sep='\\n', flush=True); sys.exit('no camera')")
         )
         assert child.wait(20) == 1
         words = child.last_words()
