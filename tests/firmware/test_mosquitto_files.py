@@ -65,14 +65,15 @@ def broker(mosquitto: str, certificates: Path, tmp_path_factory: pytest.TempPath
     for original, ours in (
         ("/etc/mosquitto/certs", str(certificates)),
         ("/etc/mosquitto/conf.d", str(FILES)),
-        ("/var/lib/mosquitto/", f"{tmp_path_factory.mktemp('kept')}/"),
         ("log_dest syslog", "log_dest stderr"),
     ):
         assert original in lines
         lines = lines.replace(original, ours)
     # The simulator names the port; everything else stands as an operator would install it.
     options = [line for line in lines.splitlines() if line and not line.startswith(("#", "listener "))]
-    with Mosquitto(mosquitto, options=tuple(options)) as running:
+    # What Debian's own file says before it includes ours; said twice, some of it keeps the broker from starting.
+    debian = ("persistence true", f"persistence_location {tmp_path_factory.mktemp('kept')}/")
+    with Mosquitto(mosquitto, options=(*debian, *options)) as running:
         yield running
 
 
