@@ -41,8 +41,10 @@ def command() -> None:
 @click.option("--fleet", help="Listen to one fleet only.  [default: all on this broker]")
 @click.option("--broker-host", help="[default: localhost]")
 @click.option("--broker-port", type=int, help="[default: 1883]")
-@click.option("--broker-username")
-@click.option("--broker-password-file", type=click.Path(dir_okay=False))
+@click.option("--broker-username", help="Name under which the broker knows this service.")
+@click.option(
+    "--broker-password-file", type=click.Path(dir_okay=False), help="File that holds its password and nothing else."
+)
 @click.option("--verbose", is_flag=True, help="Tell more.")
 def run(
     config_path: Path | None,

@@ -30,7 +30,13 @@ __all__ = ["command"]
 @click.command(name="demo")
 @click.option("--headless", is_flag=True, help="Plain lines instead of a live picture.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout; all else goes to stderr.")
-@click.option("--broker", type=click.Choice(["auto", "mosquitto", "amqtt"]), default="auto", show_default=True)
+@click.option(
+    "--broker",
+    type=click.Choice(["auto", "mosquitto", "amqtt"]),
+    default="auto",
+    show_default=True,
+    help="Which broker to start; auto takes Mosquitto where it is installed.",
+)
 @click.option(
     "--dir",
     "folder",

@@ -67,7 +67,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only since 
     "--database", default="central.db", help="sqlite:///PATH, or just the path.  [default: central.db in this folder]"
 )
 @click.option("--device", help="NAME or FLEET/NAME.")
-@click.option("--pipeline")
+@click.option("--pipeline", help="Only results of this pipeline.")
 @click.option("--since", type=_Moment(), help="10m, 2h, 3d, or 2025-03-01T12:00 (local), by the device's clock.")
 @click.option("--until", type=_Moment(), help="The same; results made before it.")
 @click.option("--label", help="Only results with an item of this label.")

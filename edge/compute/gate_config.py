@@ -25,8 +25,8 @@ class GateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `masks` are polygons of (x, y) points as shares of width and height, 0..1: what moves inside them is never seen.
     """
 
-    preset: Preset = "normal"
-    masks: tuple[Mask, ...] = ()
+    preset: Preset = "normal"  # "quiet" needs larger and stronger motion, "always" lets every frame through
+    masks: tuple[Mask, ...] = ()  # polygons of [x, y] as shares of the picture; motion inside is not seen
     first_frames: Annotated[int, Meta(ge=0)] = 5  # inferred at start whatever they show: the scene as it was found
     hold_s: Annotated[float, Meta(ge=0.0)] = 0.8  # open this long after the last motion; less cuts slow movers up
     heartbeat_s: Annotated[float, Meta(ge=0.0)] = 30.0  # a still scene is looked at this often; 0: never

@@ -134,7 +134,7 @@ class Sobel(Struct, frozen=True, kw_only=True, tag_field="op", tag="sobel"):
     `output` "edges" is the binary map at `threshold`, "magnitude" the gradient magnitude clipped to 0..255.
     """
 
-    ksize: int = 5
+    ksize: int = 5  # 1, 3, 5, 7, or -1 for Scharr
     threshold: float = 100.0
     output: Literal["edges", "magnitude"] = "edges"
     mode: Literal["replace", "extra"] = "replace"
@@ -215,13 +215,13 @@ class TextInput(Struct, frozen=True, kw_only=True, tag_field="kind", tag="text")
     nfkc: bool = False
     lowercase: bool = False
     stop_words: tuple[str, ...] = ()
-    tensor: str | None = None
+    tensor: str | None = None  # of the token ids; None: told by the names of the inputs
 
 
 class TensorInput(Struct, frozen=True, kw_only=True, tag_field="kind", tag="tensor"):
     """Plain numbers, given in real units; quantised tensors are quantised from them."""
 
-    tensor: str | None = None
+    tensor: str | None = None  # None: all inputs, in the model's order
 
 
 InputSpec: TypeAlias = ImageInput | TextInput | TensorInput
@@ -240,7 +240,7 @@ class Classify(Struct, frozen=True, kw_only=True, tag_field="task", tag="classif
 
     scoring: Scoring = Scoring.NONE
     top_k: int = 5
-    output: str | None = None
+    output: str | None = None  # None: the only output that fits
 
 
 class MultiLabel(Struct, frozen=True, kw_only=True, tag_field="task", tag="multi_label"):
@@ -248,7 +248,7 @@ class MultiLabel(Struct, frozen=True, kw_only=True, tag_field="task", tag="multi
 
     scoring: Scoring = Scoring.NONE
     threshold: float = 0.5
-    output: str | None = None
+    output: str | None = None  # None: the only output that fits
 
 
 class Binary(Struct, frozen=True, kw_only=True, tag_field="task", tag="binary"):
@@ -256,14 +256,14 @@ class Binary(Struct, frozen=True, kw_only=True, tag_field="task", tag="binary"):
 
     scoring: Scoring = Scoring.NONE
     threshold: float = 0.5
-    output: str | None = None
+    output: str | None = None  # None: the only output that fits
 
 
 class Regress(Struct, frozen=True, kw_only=True, tag_field="task", tag="regress"):
     """Numbers, one item each, label by label."""
 
     unit: str = ""
-    output: str | None = None
+    output: str | None = None  # None: the only output that fits
 
 
 class DetectFormat(str, Enum):
@@ -293,17 +293,17 @@ class Detect(Struct, frozen=True, kw_only=True, tag_field="task", tag="detect"):
     scores: str | None = None
     count: str | None = None
     box_order: tuple[int, int, int, int] = (0, 1, 2, 3)
-    normalized: bool = True
+    normalized: bool = True  # boxes as shares of the input; else in its pixels
     threshold: float = 0.5
-    iou: float = 0.45
-    max_items: int = 100
+    iou: float = 0.45  # boxes that overlap by more are one thing, where NMS is still to be done
+    max_items: int = 100  # the best ones
     background: int | None = None  # class index that is no thing
 
 
 class Segment(Struct, frozen=True, kw_only=True, tag_field="task", tag="segment"):
     """A class for each pixel: a class map [1,h,w] or scores [1,h,w,classes]."""
 
-    output: str | None = None
+    output: str | None = None  # None: the only output that fits
     background: int | None = 0
 
 
@@ -311,7 +311,7 @@ class Embed(Struct, frozen=True, kw_only=True, tag_field="task", tag="embed"):
     """A vector."""
 
     l2: bool = False
-    output: str | None = None
+    output: str | None = None  # None: the only output that fits
 
 
 Decoder: TypeAlias = Classify | MultiLabel | Binary | Regress | Detect | Segment | Embed
@@ -320,10 +320,10 @@ Decoder: TypeAlias = Classify | MultiLabel | Binary | Regress | Detect | Segment
 class Variant(Struct, frozen=True, kw_only=True):
     """One file of a bundle: engine x precision."""
 
-    file: str
+    file: str  # its name
     engine: Literal["tflite", "onnx"]
-    precision: str
-    sha256: str
+    precision: str  # float32, float16, int8, ... for people
+    sha256: str  # in hexadecimal; checked before the file is used
     size_bytes: int
 
 
@@ -336,13 +336,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
     name: str
     input: InputSpec
     output: Decoder
-    version: str = "0"
-    format: int = FORMAT
-    requires: tuple[str, ...] = ()
+    version: str = "0"  # of the model, as its maker counts
+    format: int = FORMAT  # of this file
+    requires: tuple[str, ...] = ()  # what a runtime must know to run it; an unknown word is refused
     description: str = ""
     licence: str = ""
     labels: tuple[str, ...] = ()
-    variants: tuple[Variant, ...] = ()
+    variants: tuple[Variant, ...] = ()  # the first one that an engine here runs is taken
 
 
 _decoder = msgspec.json.Decoder(Manifest)

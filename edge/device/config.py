@@ -51,7 +51,7 @@ class DeviceSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Who this device is."""
 
     name: str  # no default: two devices of one name look like a clone to the centre, which makes both begin new epochs
-    fleet: str = "home"
+    fleet: str = "home"  # all devices under one central service that belong together; part of every topic
     data_dir: Path = Path("/var/lib/edge")  # outbox and state; on a disk that survives a power cut, never a tmpfs
     # Seconds between two health messages. Twice a minute shows a fault soon; lower costs the radio and the broker,
     # raised above a few minutes the dashboard shows devices as quiet that are well.
@@ -80,8 +80,8 @@ class ModelHints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One source, one model, one thread."""
 
-    name: str
-    model: Path
+    name: str  # unique on this device; in every result and in its topics
+    model: Path  # a .tflite or .onnx file, or the folder of a bundle
     source: SourceConfig
     labels: Path | None = None  # one label a line, where the model file has none
     # Threads of the engine. One is the most frugal for each frame and leaves cores to other pipelines; raised to the

@@ -26,20 +26,20 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         ValueError: a number out of range, or options that contradict each other (msgspec reports it with the key).
     """
 
-    host: str = "localhost"
+    host: str = "localhost"  # name or address
     port: int = 1883  # 8883 is the custom with TLS
-    username: str | None = None
+    username: str | None = None  # None: anonymous, or the name in the client certificate
     password_file: str | None = None  # a file, so that no secret stands in a config that gets copied about
-    tls: bool = False
+    tls: bool = False  # the broker's name is checked against its certificate; there is no way to skip that
     ca_file: str | None = None  # None with `tls`: the system's own authorities
     cert_file: str | None = None  # a client certificate, with `key_file`
-    key_file: str | None = None
+    key_file: str | None = None  # of the certificate, without a passphrase: nobody is there to type it
     # A dead link is noticed after 1.5 of these. Shorter costs radio time, longer hides an outage.
     keepalive_s: int = 30
     connect_timeout_s: float = 5.0  # also for the answers to CONNECT and SUBSCRIBE, each
     # Half to all of a delay that doubles from the first to the second: a fleet that lost its broker comes back spread.
     reconnect_min_s: float = 1.0
-    reconnect_max_s: float = 60.0
+    reconnect_max_s: float = 60.0  # raised, a broker that is back waits longer for its devices
     # Unacknowledged publishes on the way at once; Mosquitto's own default. Below the session's window it stalls.
     max_inflight: int = 20
     protocol: Literal["3.1.1", "5"] = "3.1.1"  # 3.1.1 works with every broker; 5 adds response topics

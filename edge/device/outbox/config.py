@@ -25,9 +25,9 @@ class OutboxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     quota_mb: _Megabytes = 512.0  # all rows together; a detector at 5 a second fills it in about a week
     debug_mb: _Megabytes | None = 32.0  # debug rows never push out more than this; None: only `quota_mb` counts
-    result_mb: _Megabytes | None = None
-    update_mb: _Megabytes | None = None
-    alarm_mb: _Megabytes | None = None
+    result_mb: _Megabytes | None = None  # None: only `quota_mb` counts
+    update_mb: _Megabytes | None = None  # the same
+    alarm_mb: _Megabytes | None = None  # the same; alarms are the last to be pushed out, gaps never are
     # A commit is one flush of the medium: rows that arrive within this time of the last one share the next.
     group_ms: Annotated[int, Meta(ge=0, le=10_000)] = 200  # raise it to spare a card; a result waits that much longer
     group_rows: Annotated[int, Meta(ge=1, le=1000)] = 50  # this many do not wait for the time; more gains little

@@ -77,7 +77,7 @@ class V4l2Config(_Options, frozen=True, kw_only=True, tag="v4l2"):
 
     device: str = "/dev/video0"  # a path (prefer /dev/v4l/by-id/..., which survives a replug) or a number
     width_px: Side = 640  # what most models are fed from; raised, decoding costs grow with the area
-    height_px: Side = 480
+    height_px: Side = 480  # with the width, one that the camera offers: the driver takes the nearest
     fps: Fps = 15.0  # asked of the camera; the driver answers with the nearest rate it has
     # MJPG fits 1080p30 through USB 2, YUYV needs 18 MB/s for 640x480@30 alone and starves a second camera.
     fourcc: Annotated[str, Meta(min_length=4, max_length=4)] = "MJPG"
@@ -91,7 +91,7 @@ class V4l2Config(_Options, frozen=True, kw_only=True, tag="v4l2"):
 class StreamConfig(_Options, frozen=True, kw_only=True, tag="stream"):
     """A network camera: rtsp://, rtsps://, http:// or https://."""
 
-    url: str
+    url: str  # rtsp://user:password@host/path; the password is kept out of logs and messages
     transport: Literal["tcp", "udp"] = "tcp"  # udp loses packets, which H.264 shows as smears for seconds
     # Seconds for opening and for each frame. A read that took half of it is stale and ends the connection, so keep it
     # above twice the time between frames; raised, a silent camera is noticed later (FFmpeg's own default is 30).
@@ -107,8 +107,8 @@ class StreamConfig(_Options, frozen=True, kw_only=True, tag="stream"):
 class FileConfig(_Options, frozen=True, kw_only=True, tag="file"):
     """A clip."""
 
-    path: str
-    loop: bool = False
+    path: str  # anything that OpenCV reads: .mp4, .mkv, .avi, .webm
+    loop: bool = False  # True: begin again at the end, for ever
     # True plays at the clip's own rate and skips what comes too late, like a camera. False hands on every frame as
     # fast as the model takes them.
     is_realtime: bool = True
@@ -118,7 +118,7 @@ class FileConfig(_Options, frozen=True, kw_only=True, tag="file"):
 class FolderConfig(_Options, frozen=True, kw_only=True, tag="folder"):
     """Pictures (.jpg .jpeg .png .bmp .webp .tif .tiff), sorted by name. One that cannot be read is skipped and said."""
 
-    path: str
+    path: str  # of the folder; folders inside it are left out
     loop: bool = False  # True: start over, and see pictures that were added meanwhile
     every_s: Annotated[float, Meta(ge=0, le=86400)] = (
         0.0  # seconds between pictures; 0: as fast as the model takes them
@@ -128,7 +128,7 @@ class FolderConfig(_Options, frozen=True, kw_only=True, tag="folder"):
 class PipeConfig(_Options, frozen=True, kw_only=True, tag="pipe"):
     """A command that writes raw frames to its standard output: a preset by name, or an argument list of one's own."""
 
-    preset: PipePreset | None = None
+    preset: PipePreset | None = None  # instead of `command`
     command: tuple[str, ...] = ()  # an argument list, never given to a shell
     input: str = "0"  # ffmpeg: what follows -i; rpicam-vid and gst-nvargus: the number of the camera
     pixel_format: PixelFormat | None = None  # own commands only; a preset knows its format
@@ -163,7 +163,7 @@ class PipeConfig(_Options, frozen=True, kw_only=True, tag="pipe"):
 class Picamera2Config(_Options, frozen=True, kw_only=True, tag="picamera2"):
     """A Raspberry Pi camera through the system's picamera2 (apt install python3-picamera2, --system-site-packages)."""
 
-    camera: Annotated[int, Meta(ge=0, le=15)] = 0
+    camera: Annotated[int, Meta(ge=0, le=15)] = 0  # as `rpicam-hello --list-cameras` counts them
     width_px: Side = 640
     height_px: Side = 480
     fps: Fps = 15.0
@@ -180,7 +180,7 @@ class Picamera2Config(_Options, frozen=True, kw_only=True, tag="picamera2"):
 class LinesConfig(_Options, frozen=True, kw_only=True, tag="lines"):
     """The lines of a file or FIFO, UTF-8, one text each; empty lines are skipped."""
 
-    path: str
+    path: str  # of a file or FIFO; tried again until it is there
     follow: bool = False  # True: wait for more at the end of a file, and for the next writer of a FIFO
     start: Literal["begin", "end"] = "begin"  # of a file that is followed: "end" skips what was there before
     max_line_bytes: LineBytes = _LINE_BYTES
