@@ -33,6 +33,7 @@ from edge.contract.manifest import (
     MultiLabel,
     Normalize,
     RegexVocabulary,
+    Regress,
     Resize,
     Scale,
     Scoring,
@@ -170,6 +171,8 @@ def _decoder(output: Decoder) -> str:
             return f"{task}, best {output.top_k}{_scoring(output.scoring)}"
         case MultiLabel():
             return f"{task}, score at least {output.threshold:g}{_scoring(output.scoring)}"
+        case Regress(unit=unit) if unit:
+            return f"{task}, in {unit}"
         case _:
             return task
 

@@ -65,6 +65,20 @@ def test_inspect_shows_the_first_labels_and_their_count(model: Path, tmp_path: P
     assert "3: cat | dog | owl" in inspect(model)
 
 
+def test_inspect_names_the_unit_that_a_manifest_gives(model: Path, tmp_path: Path) -> None:
+    told = json.loads(inspect(model, "--json"))
+    variant = {
+        "file": model.name,
+        "engine": "tflite",
+        "precision": "int8",
+        "sha256": told["sha256"],
+        "size_bytes": told["size_bytes"],
+    }
+    gauge = told["manifest"] | {"output": {"task": "regress", "unit": "bar"}, "labels": [], "variants": [variant]}
+    (tmp_path / "manifest.json").write_text(json.dumps(gauge))
+    assert "regress, in bar" in inspect(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", model_files.loop_in_itself()], ids=["empty", "text", "killer"])
 def test_inspect_of_what_is_no_model_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.tflite"
