@@ -17,6 +17,7 @@ from msgspec import Struct
 from edge.errors import ProtocolError
 
 __all__ = [
+    "UNREADABLE",
     "Body",
     "Box",
     "EpochStart",
@@ -194,6 +195,9 @@ class EpochStart(Struct, frozen=True, kw_only=True, tag="epoch"):
 
 Body: TypeAlias = Result | Event | Gap | EpochStart
 
+# What decoding foreign bytes may raise: text that is not UTF-8 and nesting without end are no DecodeError.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
 
@@ -212,5 +216,5 @@ def decode_body(raw: bytes) -> Body:
     """Read a row's content, or raise `ProtocolError` when it is no body this version knows."""
     try:
         return _decoder.decode(raw)
-    except msgspec.DecodeError as err:
+    except UNREADABLE as err:
         raise ProtocolError(f"row of {len(raw)} bytes: {err}") from err

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from edge.contract.bodies import (
+    UNREADABLE,
     Body,
     Box,
     EpochStart,
@@ -234,7 +235,7 @@ def decode_text_request(raw: bytes) -> TextRequest:
     if raw.lstrip()[:1] == b"{":
         try:
             return _request_decoder.decode(raw)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             pass  # a text may begin with a brace
     try:
         return TextRequest(text=raw.decode())
@@ -245,5 +246,5 @@ def decode_text_request(raw: bytes) -> TextRequest:
 def _read(what: str, decode: Callable[[bytes], T], raw: bytes) -> T:
     try:
         return decode(raw)
-    except msgspec.DecodeError as err:
+    except UNREADABLE as err:
         raise ProtocolError(f"{what} of {len(raw)} bytes: {err}") from err

@@ -22,6 +22,7 @@ from edge.central.store.arrived import MAX_NUMBER, Answer, Delivery, Message, Re
 from edge.central.store.audit import EpochKey, advance, record_gap, record_start, report_incident
 from edge.central.store.database import open_writer, path_of, translating
 from edge.central.store.presence import Presence, note_state
+from edge.contract.bodies import UNREADABLE
 from edge.contract.messages import EpochStart, Gap, Nack, Range, Receipt, Row, decode_body
 from edge.errors import ProtocolError
 
@@ -144,7 +145,7 @@ class Store:
                 body = row.body
                 try:
                     peek = _peek(body)
-                except msgspec.DecodeError:
+                except UNREADABLE:
                     peek = _NOTHING  # kept as it is: a newer version may read it
                 if peek.type in _AUDITED:
                     audited.append((group, row))
