@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["fsync_dir", "move_aside", "write_atomic"]
+__all__ = ["fsync_dir", "move_aside", "put_in_place", "write_atomic"]
 
 
 def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -42,6 +42,16 @@ def fsync_dir(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a finished file, whose content is durable already, its name; what had that name is gone.
+
+    Raises:
+        OSError: nothing was changed.
+    """
+    part.replace(path)
+    fsync_dir(path.parent)
 
 
 def move_aside(path: Path, suffix: str = ".broken") -> Path:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 import secrets
+from typing import Any
 
 from edge.errors import InputError
 
-__all__ = ["EPOCH_BITS", "check_name", "new_epoch", "new_session"]
+__all__ = ["EPOCH_BITS", "MAX_NUMBER", "check_name", "is_number", "new_epoch", "new_session"]
 
 # Numbers travel in JSON too, and JavaScript's are doubles. 2^53 lineages of one device never meet by chance.
 EPOCH_BITS = 53
+MAX_NUMBER = (1 << EPOCH_BITS) - 1  # of an epoch, a session or a seq
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
@@ -32,6 +34,11 @@ def check_name(what: str, name: str) -> str:
             "starting with a letter or digit, and not the reserved word 'all'"
         )
     return name
+
+
+def is_number(value: Any) -> bool:
+    """Whether this can be an epoch, a session or a seq: a whole number, 1 to `MAX_NUMBER`."""
+    return isinstance(value, int) and 0 < value <= MAX_NUMBER
 
 
 def new_epoch() -> int:

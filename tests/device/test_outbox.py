@@ -497,8 +497,8 @@ def test_damage_that_shows_only_while_running_costs_no_row_in_hand(path: Path) -
         disk.error = CorruptError
         assert put(outbox, 2)
         names = [name_of(row) for row in rows_of(outbox)]
-        assert names == ["EpochStart", "outbox", "n2"]
-        (start,) = starts_of(outbox)
+        assert names == ["EpochStart", "n1", "EpochStart", "outbox", "n2"]
+        _, start = starts_of(outbox)
         assert (start.prev, start.prev_end) == (old.epoch, old.next_seq)
     assert path.with_name("outbox.db.broken").exists()
 

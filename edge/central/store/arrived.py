@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from edge.contract.ids import MAX_NUMBER
 from edge.contract.messages import Batch, Nack, Receipt, Row, State
 from edge.errors import ProtocolError
 
@@ -24,8 +25,6 @@ __all__ = [
     "check_batch",
     "check_state",
 ]
-
-MAX_NUMBER = (1 << 53) - 1  # `ids.EPOCH_BITS`; seq and stamps stay below it for some 285,000 years of milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

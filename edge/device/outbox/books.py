@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from edge.contract.ids import is_number
 from edge.contract.messages import RowClass
-from edge.device.outbox.connection import Connection
+from edge.device.outbox.connection import Connection, CorruptError
 
 __all__ = ["ROW_OVERHEAD_BYTES", "Books"]
 
@@ -38,11 +39,20 @@ class Books:
 
     @classmethod
     def load(cls, connection: Connection) -> Books:
-        """Read the figures of an open database; all zero in a new one."""
+        """Read the figures of an open database; all zero in a new one.
+
+        Raises:
+            CorruptError: a number is none; SQLite has no checksums, and a damaged page may look sound to it.
+        """
         books = cls()
         for order, epoch, next_seq in connection.execute("SELECT ord, epoch, next_seq FROM epoch ORDER BY ord"):
+            if not (isinstance(order, int) and is_number(epoch) and is_number(next_seq)):
+                raise CorruptError(f"epoch {epoch!r} would go on with seq {next_seq!r}")
             books.lineages[epoch] = _Lineage(order, next_seq)
-        books._set_tallies(dict(connection.execute("SELECT name, value FROM tally")))
+        tallies = dict(connection.execute("SELECT name, value FROM tally"))
+        if not all(isinstance(value, int) for value in tallies.values()):
+            raise CorruptError("a count is no number")
+        books._set_tallies(tallies)
         return books
 
     def copy(self) -> Books:
@@ -81,10 +91,10 @@ class Books:
         """Whether rows of `epoch` may be here."""
         return epoch in self.lineages
 
-    def begin(self, epoch: int) -> None:
-        """Make `epoch` the current lineage; it counts from 1."""
+    def begin(self, epoch: int, next_seq: int = 1) -> None:
+        """Make `epoch` the current lineage; it counts from `next_seq`."""
         order = max((lineage.order for lineage in self.lineages.values()), default=0) + 1
-        self.lineages[epoch] = _Lineage(order, 1)
+        self.lineages[epoch] = _Lineage(order, next_seq)
 
     def forget(self, epoch: int) -> None:
         """Nothing of `epoch` is left."""

@@ -26,6 +26,7 @@ _UNWRITABLE = {
     14: "unable to open database file",
 }
 _CORRUPT = {11: "database disk image is malformed", 26: "file is not a database"}
+_NO_TEXT = "Could not decode to UTF-8"  # Python's own, about a column whose bytes are no text
 
 
 class CorruptError(StoreError):
@@ -105,10 +106,12 @@ class _Sqlite:
 def _translating(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as err:
+        raise CorruptError(f"{path}: holds text that is none ({err.reason})") from err
     except sqlite3.Error as err:
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
         text = str(err)
-        if code in _CORRUPT or text in _CORRUPT.values():
+        if code in _CORRUPT or text in _CORRUPT.values() or text.startswith(_NO_TEXT):
             raise CorruptError(f"{path}: {text}") from err
         if code in _UNWRITABLE or text in _UNWRITABLE.values():
             raise DiskFullError(f"{path}: {text}") from err

@@ -92,8 +92,7 @@ class Keeper:
         for request in (*self._flushes, *self._reads, *self._inbox.take_requests()):
             if not isinstance(request, Settle) and not request.future.done():
                 request.future.set_exception(stopped)
-        if self._opened is not None:
-            self._close_database()
+        self._close_database()
 
     def wait(self) -> None:
         """Sleep until there is something to do."""
@@ -147,7 +146,9 @@ class Keeper:
     def _take_receipt(self, settle: Settle) -> None:
         self._settles.append(settle)
         receipt = settle.receipt
-        books = self._database.ledger.books
+        if self._opened is None:
+            return  # broken, and not yet replaced: the next commit tries
+        books = self._opened.ledger.books
         is_known_higher = receipt.epoch == books.epoch and receipt.highest >= books.next_seq(books.epoch)
         if receipt.nack or receipt.conflicts or is_known_higher:
             self._is_urgent = True
@@ -173,12 +174,13 @@ class Keeper:
         full = DiskFullError(f"{self._path.parent}: no room for the outbox")
         if self._full_until_s is not None and self._clock.monotonic_s() < self._full_until_s:
             self._shed(rows, full)
-        elif self._full_until_s is not None and not self._has_room():
-            self._record_loss(rows, full)
         else:
             try:
-                self._commit(rows)
-                self._note_room()
+                if self._full_until_s is not None and not self._has_room():
+                    self._record_loss(rows, full)
+                else:
+                    self._commit(rows)
+                    self._note_room()
             except StoreError as err:
                 self._make_do(rows, err)
             self._committed_s = self._clock.monotonic_s()
@@ -187,6 +189,8 @@ class Keeper:
     def _commit(self, rows: Sequence[Waiting], *, has_settles: bool = True) -> None:
         """One transaction, and a second try in a fresh database when this one turns out to be broken."""
         try:
+            if not self._is_in_place():
+                self._rebuild("it was deleted or replaced while in use")
             seqs = self._transact(rows, has_settles=has_settles)
         except CorruptError as err:
             self._rebuild(str(err))
@@ -197,6 +201,16 @@ class Keeper:
         self._tell(has_news=bool(rows) or has_settles)
         for row, seq in zip(rows, seqs, strict=True):
             row.future.set_result(seq)
+
+    def _is_in_place(self) -> bool:
+        """A file that was deleted, or replaced, under us still takes commits, which end with this process."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # whatever is wrong, the commit will say it
+        return self._database.file == (stat.st_dev, stat.st_ino)
 
     def _transact(self, rows: Sequence[Waiting], *, has_settles: bool) -> range:
         ledger = self._database.ledger
@@ -288,17 +302,22 @@ class Keeper:
             self._refill_at_s = now_s + _REFILL_S
 
     def _rebuild(self, problem: str) -> None:
-        self._close_database()
-        self._opened = rebuild(self._path, self._connect, self._config, self._clock, problem)
-        self._settles.clear()
+        opened = self._opened
+        if opened is not None and self._is_in_place():
+            self._close_database()  # and read it afresh; one whose file has no name any more can only be read as it is
+        source = None if self._opened is None else self._opened.connection
+        self._opened = None
+        self._opened = rebuild(self._path, self._connect, self._config, self._clock, problem, source)
 
     def _close_database(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
         try:
-            self._database.connection.close()
+            opened.connection.close()
         except StoreError as err:
             # Closing folds the log, which a full or broken disk refuses; the log is read at the next start.
             _log.debug("outbox: closing: %s", err)
-        self._opened = None
 
     def _answer(self, read: Read) -> None:
         skip: dict[int, list[Range]] = {epoch: list(ranges) for epoch, ranges in read.skip.items()}
@@ -328,7 +347,9 @@ class Keeper:
         return self._opened
 
     def _tell(self, *, has_news: bool) -> None:
-        books = self._database.ledger.books
+        if self._opened is None:
+            return  # broken, and not yet replaced: what was said last still stands
+        books = self._opened.ledger.books
         status = OutboxStatus(
             epoch=books.epoch,
             next_seq=books.next_seq(books.epoch),

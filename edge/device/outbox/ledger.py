@@ -30,7 +30,7 @@ from edge.contract.messages import (
 from edge.contract.ranges import gather, hold, merge, subtract, touches
 from edge.device.outbox.books import ROW_OVERHEAD_BYTES, Books
 from edge.device.outbox.config import OutboxConfig
-from edge.device.outbox.connection import Connection
+from edge.device.outbox.connection import Connection, CorruptError
 from edge.errors import ProtocolError, StoreError
 
 __all__ = ["Ledger"]
@@ -40,9 +40,9 @@ _RANGES_PER_GAP = 1000
 # Evicting a little more than needed lets one gap stand for many rows instead of one each.
 _EVICT_SHARE = 64
 
-_OLDEST = "SELECT seq, length(body) FROM row WHERE epoch = ? AND class = ? ORDER BY seq"
+_OLDEST = "SELECT seq, ifnull(length(body), 0) FROM row WHERE epoch = ? AND class = ? ORDER BY seq"
 # With the very term of the index `row_rare`, or SQLite does not use it.
-_OLDEST_RARE = "SELECT seq, length(body) FROM row WHERE epoch = ? AND class = ? AND class <> 1 ORDER BY seq"
+_OLDEST_RARE = "SELECT seq, ifnull(length(body), 0) FROM row WHERE epoch = ? AND class = ? AND class <> 1 ORDER BY seq"
 
 
 class Ledger:
@@ -109,6 +109,15 @@ class Ledger:
             self.books.add(row_class, len(lengths), sum(lengths))
         return seqs
 
+    def restore(self, epoch: int, row: Row) -> None:
+        """Put back a row that was saved from a broken database, under its own number."""
+        self._connection.execute(
+            "INSERT INTO row (epoch, seq, class, body) VALUES (?, ?, ?, ?)",
+            (epoch, row.seq, int(row.row_class), row.body),
+        )
+        self.books.add(row.row_class, 1, len(row.body))
+        self.books.raise_seq(epoch, row.seq + 1)
+
     def refuse(self, count: int, why: str) -> None:
         """Record `count` rows that were handed in and could not be kept: they get numbers, and a gap covers these."""
         seqs = self.books.take_seqs(self.books.epoch, count)
@@ -135,10 +144,11 @@ class Ledger:
                 if skipped is not None:
                     after = skipped.hi
                     break
-                size += len(body) + ROW_OVERHEAD_BYTES
+                row = _row(seq, row_class, body)
+                size += len(row.body) + ROW_OVERHEAD_BYTES
                 if found and size > max_bytes:
                     return found
-                found.append(Row(seq, RowClass(row_class), body))
+                found.append(row)
             else:
                 return found
             if found:
@@ -215,7 +225,7 @@ class Ledger:
         earlier = [
             (seq, gap)
             for seq, body in self._rows_of(epoch, RowClass.GAP)
-            if isinstance(gap := decode_body(body), Gap) and gap.why == why
+            if (gap := _gap(body)) is not None and gap.why == why
         ]
         for seq, gap in reversed(earlier):
             is_newest = seq == earlier[-1][0]
@@ -239,14 +249,15 @@ class Ledger:
             "SELECT seq, class, body FROM row WHERE epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq",
             (epoch, between.lo, between.hi),
         )
-        return [Row(seq, RowClass(row_class), body) for seq, row_class, body in rows]
+        return [_row(seq, row_class, body) for seq, row_class, body in rows]
 
     def _remove(self, epoch: int, between: Range) -> None:
         for row_class, count, size in self._connection.execute(
-            "SELECT class, count(*), sum(length(body)) FROM row WHERE epoch = ? AND seq BETWEEN ? AND ? GROUP BY class",
+            "SELECT class, count(*), total(length(body)) FROM row WHERE epoch = ? AND seq BETWEEN ? AND ?"
+            " GROUP BY class",
             (epoch, between.lo, between.hi),
         ):
-            self.books.add(RowClass(row_class), -count, -size)
+            self.books.add(_class_of(row_class), -count, -int(size))
         self._connection.execute(
             "DELETE FROM row WHERE epoch = ? AND seq BETWEEN ? AND ?", (epoch, between.lo, between.hi)
         )
@@ -292,3 +303,25 @@ class Ledger:
         except ProtocolError:
             return False  # written by a newer version; that may be why it was refused
         return isinstance(body, Gap | EpochStart) or (isinstance(body, Event) and body.name == "row_refused")
+
+
+def _row(seq: int, row_class: object, body: object) -> Row:
+    """What lies on disk as a row. SQLite has no checksums: a flipped bit may pass it by, and must not pass us."""
+    if not isinstance(body, bytes):
+        raise CorruptError(f"row {seq} has no body")
+    return Row(seq, _class_of(row_class), body)
+
+
+def _class_of(value: object) -> RowClass:
+    try:
+        return RowClass(value)  # type: ignore[arg-type]
+    except ValueError as err:
+        raise CorruptError(f"a row has class {value!r}") from err
+
+
+def _gap(body: bytes) -> Gap | None:
+    try:
+        found = decode_body(body)
+    except ProtocolError:
+        return None  # written by a newer version, or damaged: it stays as it is
+    return found if isinstance(found, Gap) else None

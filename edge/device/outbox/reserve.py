@@ -1,16 +1,20 @@
 """Room on the disk kept for the moment there is none.
 
-Promises: while filled, giving the file back frees its size for the log that records a gap. Rows never get at it.
+Promises: while filled, giving the file back frees its size for the log that records a gap. Rows never get at it. A disk
+that has become read-only, or is gone, raises nothing here: it has no room, and the database says why.
 Leaves out: when to give it back (`store`).
 Thread: `store`, and no other.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 __all__ = ["Reserve"]
+
+_log = logging.getLogger(__name__)
 
 # Filling it again at the first free byte would take the room the outbox just waited for.
 _SPARE_FACTOR = 2
@@ -25,11 +29,11 @@ class Reserve:
 
     def fill(self) -> bool:
         """Take the room, if the disk has that and as much again; whether the reserve is whole now."""
-        if self._size() >= self._size_bytes:
-            return True
-        if self._free() < _SPARE_FACTOR * self._size_bytes:
-            return False
         try:
+            if self._size() >= self._size_bytes:
+                return True
+            if self._free() < _SPARE_FACTOR * self._size_bytes:
+                return False
             handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 os.posix_fallocate(handle, 0, self._size_bytes)
@@ -42,7 +46,10 @@ class Reserve:
 
     def give_back(self) -> None:
         """Free the room."""
-        self._path.unlink(missing_ok=True)
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as err:
+            _log.debug("outbox: giving the reserve back: %s", err)
 
     def _size(self) -> int:
         try:

@@ -51,6 +51,7 @@ class Outbox:
         self._inbox = Inbox(self._config.queue_rows, self._config.group_rows)
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._started: Future[None] = Future()
+        self._failure: BaseException | None = None
         self._watchers: list[Callable[[], None]] = []
         self._status = OutboxStatus(epoch=0, next_seq=0, rows=0, size_bytes=0)
 
@@ -125,6 +126,11 @@ class Outbox:
         """Have `changed` called on the store thread after each commit that left rows to read; it must not block."""
         self._watchers.append(changed)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What the store thread died of: nothing is kept any more, and only a new process helps."""
+        return self._failure
+
     def status(self) -> OutboxStatus:
         """As of the last commit."""
         return self._status
@@ -134,8 +140,10 @@ class Outbox:
         try:
             with Lock(self._path.with_suffix(".lock")):
                 self._keep(keeper)
-        except StoreError as err:
+        except BaseException as err:
+            # Nobody shall wait for a thread that is gone: not the one that opens, and no watchdog.
             self._inbox.close()
+            self._failure = err
             if self._started.done():
                 raise
             self._started.set_exception(err)
