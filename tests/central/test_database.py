@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
 
 def test_a_database_of_a_newer_version_is_refused_by_writer_and_reader(centre: Centre) -> None:
     centre.close()
-    with sqlite3.connect(centre.folder / "central.db") as database:
+    with closing(sqlite3.connect(centre.folder / "central.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     database.close()
     with pytest.raises(StoreError, match="newer version"):
@@ -113,7 +114,7 @@ def test_a_reader_needs_a_database_and_changes_nothing(centre: Centre, tmp_path:
 
 
 def test_a_file_that_is_some_other_database_is_no_central_one(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "other.db") as database:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database, database:
         database.execute("CREATE TABLE x (y)")
     database.close()
     with pytest.raises(StoreError, match="tables of version none"):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_refused_rows_can_be_exported_with_the_reason(running: Outbox, tmp_path:
 
 def test_a_row_of_a_newer_version_is_exported_as_its_bytes(running: Outbox, tmp_path: Path) -> None:
     running.close()
-    with sqlite3.connect(tmp_path / DATABASE_NAME) as raw:
+    with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as raw, raw:
         raw.execute("UPDATE row SET body = x'c1' WHERE seq = 2")
     raw.close()
     lines = [json.loads(line) for line in call("export", "--data-dir", str(tmp_path)).splitlines()]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -526,7 +527,7 @@ def test_a_log_left_without_its_database_is_not_taken_for_a_new_outbox(path: Pat
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     with Outbox(path):
         pass
-    with sqlite3.connect(path) as raw:
+    with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("PRAGMA user_version=99")
     with pytest.raises(StoreError, match="newer version"), Outbox(path):
         pass
