@@ -152,7 +152,7 @@ def v4l2(cv2: Any, device: str, *, width_px: int, height_px: int, fps: float, fo
 def _why_not(device: str) -> str:
     path = Path(f"/dev/video{device}" if device.isdecimal() else device)
     if not path.exists():
-        return "there is no such device; is the camera plugged in? v4l2-ctl --list-devices lists what is"
+        return "there is no such device; is the camera plugged in? v4l2-ctl --list-devices lists what is there"
     if not os.access(path, os.R_OK | os.W_OK):
         return "no permission; add this user to the group video"
     return "another program has it, or it gives no pictures (boards show helper devices too)"

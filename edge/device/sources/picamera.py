@@ -54,7 +54,7 @@ def picamera2_camera(config: Picamera2Config, clock: Clock, picamera2: Any = Non
         try:
             camera = module.Picamera2(config.camera)
         except (RuntimeError, IndexError, OSError) as err:
-            raise SourceError(f"{name}: cannot be opened: {err}; rpicam-hello --list-cameras lists what is") from err
+            raise SourceError(f"{name}: cannot be opened: {err}; rpicam-hello --list-cameras lists what is there") from err
         try:
             camera.configure(
                 camera.create_video_configuration(
