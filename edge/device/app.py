@@ -32,7 +32,7 @@ from edge.device.outbox.store import DATABASE_NAME, Outbox
 from edge.device.roster import Roster
 from edge.device.session import Session, last_will
 from edge.device.supervisor import Supervisor
-from edge.errors import ConfigError, StoreError, WireError
+from edge.errors import ConfigError, EdgeError, StoreError, WireError
 from edge.wire.mqtt import MqttWire
 
 __all__ = ["run"]
@@ -41,6 +41,10 @@ _log = logging.getLogger(__name__)
 
 # How soon the main thread sees a stuck or an ended pipeline. Signals wake it at once; lower only costs wake-ups.
 _TURN_S = 0.5
+# A card that tidies itself up stalls for seconds; one that hangs takes no result any more, and no other thread tells.
+_STORE_BUDGET_S = 120.0
+# What the supervisor's table knows them as; a new process is the only help for all three.
+_DIED: dict[str, type[EdgeError]] = {"mqtt": WireError, "session": WireError, "store": StoreError}
 # For the inferences in hand and what waits behind them. The unit kills at 30 s; commits and good-byes need the rest.
 _STOP_S = 20.0
 
@@ -187,12 +191,14 @@ class Daemon:
 
     def check(self) -> None:
         """Raise what ended a thread that nothing here can start again; the service manager can."""
-        if self._wire.failure is not None:
-            raise WireError(f"the thread mqtt has died: {self._wire.failure}") from self._wire.failure
+        for thread, part in (("mqtt", self._wire), ("session", self._session), ("store", self._outbox)):
+            if part.failure is not None:
+                raise _DIED[thread](f"the thread {thread} has died: {part.failure}") from part.failure
 
     def stuck(self) -> tuple[str, ...]:
         """Names of the threads that overran their budget."""
-        return self._supervisor.stuck()
+        stuck = self._supervisor.stuck()
+        return (*stuck, "store") if self._outbox.busy_s() > _STORE_BUDGET_S else stuck
 
     def summary(self) -> str:
         """One line for `systemctl status`."""

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, final
@@ -36,6 +37,7 @@ from edge.device.window import Window
 from edge.errors import ProtocolError, StoreError, WireError
 from edge.wire.api import Arrived, Will, Wire
 from edge.wire.packing import pack_batch
+from edge.wire.worker import Worker
 
 __all__ = ["Backlog", "BacklogStatus", "OnText", "Session", "SessionStatus", "last_will"]
 
@@ -136,7 +138,7 @@ class Session:
         self._receipts: deque[bytes] = deque(maxlen=_RECEIPTS_WAITING)
         self._joined = threading.Event()
         self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="session", daemon=True)
+        self._worker = Worker("session", self._run)
         # Below: the session thread's own.
         self._window = Window()
         self._state_at_s = 0.0
@@ -148,7 +150,7 @@ class Session:
 
     def __enter__(self) -> Session:
         self.attach()
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(
@@ -165,15 +167,20 @@ class Session:
         self._wire.start(self)
 
     def close(self) -> None:
-        """Say farewell (the rows stay where they are) and stop the wire. A second call does nothing."""
+        """Say farewell (the rows stay where they are) and stop the wire. A second call does nothing.
+
+        Raises:
+            Exception: what the thread, or the wire's, died of.
+        """
         if self._is_stopping:
             return
         self._is_stopping = True
         self._bell.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._send_state(is_online=False)
-        self._wire.stop()
+        with ExitStack() as stack:
+            stack.callback(self._wire.stop)
+            stack.callback(self._send_state, is_online=False)
+            if self._worker.is_alive or self._worker.failure is not None:
+                self._worker.join()
 
     def publish_live(self, pipeline: str, result: Result) -> bool:
         """Show a result to people; false when it was dropped because nobody can hear it now."""
@@ -185,6 +192,11 @@ class Session:
             _log.debug("session: %r is no topic to answer on", topic)
             return False
         return self._send(topic, encode_live(result), qos=1)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the thread died of: nothing is sent any more."""
+        return self._worker.failure
 
     def status(self) -> SessionStatus:
         """How it is now."""

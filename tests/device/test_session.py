@@ -381,3 +381,15 @@ def test_threads_start_and_stop_with_the_session(tmp_path: Path) -> None:
         assert not [thread for thread in threading.enumerate() if thread.name == "session"]
     centre_wire.stop()
     assert any(isinstance(body, Event) for body in centre.bodies())
+
+
+def test_a_session_thread_that_dies_is_known_and_raised_where_it_is_left(tmp_path: Path) -> None:
+    def fail() -> State:
+        raise RuntimeError("a defect")
+
+    broker = MemoryBroker()
+    with Outbox(tmp_path / "outbox.db") as outbox:
+        session = Session(broker.wire("porch"), outbox, TOPICS, new_session(), ManualClock(), make_state=fail)
+        with pytest.raises(RuntimeError, match="a defect"), session:
+            session._worker._thread.join(20)
+        assert isinstance(session.failure, RuntimeError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,9 @@ def test_a_store_that_dies_while_opening_is_an_error_and_no_endless_wait(path: P
 class _Disk:
     def __init__(self) -> None:
         self.is_full = False
+        self.hangs = threading.Event()  # set: it does not
+        self.hangs.set()
+        self.is_hanging = threading.Event()
 
     def __call__(self, path: Path) -> Connection:
         return _OnDisk(self, open_connection(path))
@@ -233,9 +237,28 @@ class _OnDisk:
         self.close = inner.close
 
     def execute(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        if not self._disk.hangs.is_set():
+            self._disk.is_hanging.set()
+            assert self._disk.hangs.wait(60)
         if self._disk.is_full and sql.startswith(("BEGIN", "COMMIT", "CREATE", "INSERT")):
             raise DiskFullError("database or disk is full")
         return self._inner.execute(sql, values)
 
     def execute_each(self, sql: str, values: list[tuple[object, ...]]) -> None:
         self.execute("INSERT") if self._disk.is_full else self._inner.execute_each(sql, values)
+
+
+def test_a_medium_that_hangs_shows_as_a_turn_that_lasts(path: Path) -> None:
+    clock = ManualClock()
+    disk = _Disk()
+    with Outbox(path, CONFIG, clock, connect=disk) as outbox:
+        put(outbox, "a")
+        disk.hangs.clear()
+        future = outbox.put(RowClass.RESULT, Event(name="b", state="on", made_ms=0))
+        assert disk.is_hanging.wait(20)
+        clock.advance(130)
+        assert outbox.busy_s() >= 130
+        disk.hangs.set()
+        assert future.result(timeout=20)
+        outbox.flush()
+    assert outbox.busy_s() == 0

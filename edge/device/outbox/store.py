@@ -51,6 +51,7 @@ class Outbox:
         self._inbox = Inbox(self._config.queue_rows, self._config.group_rows)
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._started: Future[None] = Future()
+        self._turn_began_s: float | None = None
         self._failure: BaseException | None = None
         self._watchers: list[Callable[[], None]] = []
         self._status = OutboxStatus(epoch=0, next_seq=0, rows=0, size_bytes=0)
@@ -126,6 +127,11 @@ class Outbox:
         """Have `changed` called on the store thread after each commit that left rows to read; it must not block."""
         self._watchers.append(changed)
 
+    def busy_s(self) -> float:
+        """How long the thread has been at one turn, seconds; a medium that hangs shows here and nowhere else."""
+        began_s = self._turn_began_s  # one read: the thread may write in between
+        return 0.0 if began_s is None else self._clock.monotonic_s() - began_s
+
     @property
     def failure(self) -> BaseException | None:
         """What the store thread died of: nothing is kept any more, and only a new process helps."""
@@ -154,11 +160,15 @@ class Outbox:
         try:
             while not self._inbox.is_closed:
                 keeper.wait()
+                self._turn_began_s = self._clock.monotonic_s()
                 keeper.turn()
+                self._turn_began_s = None
+            self._turn_began_s = self._clock.monotonic_s()
             keeper.finish()
         finally:
             self._inbox.close()
             keeper.close()
+            self._turn_began_s = None
 
     def _publish(self, status: OutboxStatus, *, has_news: bool) -> None:
         self._status = status
