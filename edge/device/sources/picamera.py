@@ -54,7 +54,8 @@ def picamera2_camera(config: Picamera2Config, clock: Clock, picamera2: Any = Non
         try:
             camera = module.Picamera2(config.camera)
         except (RuntimeError, IndexError, OSError) as err:
-            raise SourceError(f"{name}: cannot be opened: {err}; rpicam-hello --list-cameras lists what is there") from err
+            advice = "rpicam-hello --list-cameras lists what is there"
+            raise SourceError(f"{name}: cannot be opened: {err}; {advice}") from err
         try:
             camera.configure(
                 camera.create_video_configuration(
