@@ -39,13 +39,6 @@ class Placement:
     region: Box | None = None
     is_found: bool = True
 
-    def to_frame(self, boxes: Array) -> Array:
-        """Boxes (n, 4) of x1, y1, x2, y2 as shares of the model's view, as shares of the frame; not clipped."""
-        scale = (self.scale_x, self.scale_y, self.scale_x, self.scale_y)
-        offset = (self.offset_x, self.offset_y, self.offset_x, self.offset_y)
-        moved: Array = boxes * np.asarray(scale, boxes.dtype) + np.asarray(offset, boxes.dtype)
-        return moved
-
     def mask_to_frame(self, mask: Array, outside: int = 0) -> Array:
         """A class map (h, w) of the model's view as uint8 (height_px, width_px); `outside` where it saw nothing."""
         height, width = mask.shape

@@ -21,7 +21,6 @@ __all__ = ["image_layout", "read_classes", "read_input_shape", "read_kind", "rea
 _RANK_IMAGE = 4
 _SMALLEST_PHOTO_PX = 16
 _FEWEST_ANCHORS = 32  # rows of raw boxes; fewer is a list that NMS has already cut
-_MOST_COLUMNS = 1024
 _BOX = 4
 _SSD_OUTPUTS = 4
 _YOLO_STRIDES = (8, 16, 32)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge.compute.detect import compile_detect
 from edge.compute.placement import Placement
 from edge.compute.resize import resize
 from edge.compute.sobel import binary_edges
@@ -16,6 +17,8 @@ from edge.contract.manifest import (
     CenterCrop,
     Channels,
     Color,
+    Detect,
+    DetectFormat,
     Gray,
     ImageInput,
     Interpolation,
@@ -152,14 +155,22 @@ def test_sobel_magnitude_is_clipped_to_a_byte() -> None:
     assert np.abs(out[0, :, :, 0] - np.clip(length, 0, 255)).max() <= 1.0
 
 
+def in_frame(placement: Placement, box: tuple[float, float, float, float]) -> tuple[float, ...]:
+    """Where a detector's box, in shares of the model's view, comes out."""
+    decode = compile_detect(Detect(format=DetectFormat.END2END), (), [_tensor(1, 1, 6)])
+    (item,) = decode([np.array([[[*box, 0.9, 0.0]]], np.float32)], placement).items
+    assert item.box is not None
+    return item.box.x1, item.box.y1, item.box.x2, item.box.y2
+
+
 def test_a_letterbox_fills_the_rest_and_maps_boxes_back() -> None:
     spec = _input(Letterbox(width=64, height=64, fill=114), color=Color.BGR)
     out, placement = compile_steps(spec, _tensor(1, 64, 64, 3, dtype=np.uint8))(_FRAME)
     assert (out[0, :14] == 114).all()  # 96x54 becomes 64x36
     assert (out[0, 50:] == 114).all()
     assert (out[0, 14:50] == cv2.resize(_FRAME, (64, 36))).all()
-    model_box = np.array([[0.25, (14 + 9) / 64, 0.5, (14 + 36) / 64]])
-    assert placement.to_frame(model_box)[0] == pytest.approx([0.25, 0.25, 0.5, 1.0])
+    model_box = (0.25, (14 + 9) / 64, 0.5, (14 + 36) / 64)
+    assert in_frame(placement, model_box) == pytest.approx([0.25, 0.25, 0.5, 1.0])
 
 
 def test_a_centre_crop_takes_the_middle_and_maps_boxes_back() -> None:
@@ -167,15 +178,15 @@ def test_a_centre_crop_takes_the_middle_and_maps_boxes_back() -> None:
     out, placement = compile_steps(spec, _tensor(1, 27, 27, 3, dtype=np.uint8))(_FRAME)
     square = np.ascontiguousarray(_FRAME[:, 21:75])
     assert (out[0] == _pillow(square, 27, 27)).all()
-    assert placement.to_frame(np.array([[0.0, 0.0, 1.0, 1.0]]))[0] == pytest.approx([21 / 96, 0.0, 75 / 96, 1.0])
+    assert in_frame(placement, (0.0, 0.0, 1.0, 1.0)) == pytest.approx([21 / 96, 0.0, 75 / 96, 1.0])
     assert (placement.input_width_px, placement.width_px) == (27, 96)
 
 
 def test_crop_and_letterbox_together_still_map_back() -> None:
     spec = _input(CenterCrop(width=48, height=24), Letterbox(width=32, height=32), color=Color.BGR)
     _, placement = compile_steps(spec, _tensor(1, 32, 32, 3, dtype=np.uint8))(_FRAME)
-    whole_crop = np.array([[0.0, 8 / 32, 1.0, 24 / 32]])
-    assert placement.to_frame(whole_crop)[0] == pytest.approx([24 / 96, 15 / 54, 72 / 96, 39 / 54])
+    whole_crop = (0.0, 8 / 32, 1.0, 24 / 32)
+    assert in_frame(placement, whole_crop) == pytest.approx([24 / 96, 15 / 54, 72 / 96, 39 / 54])
 
 
 def test_a_mask_comes_back_in_the_size_of_the_frame() -> None:
