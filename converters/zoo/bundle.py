@@ -20,7 +20,16 @@ from edge.contract.manifest import Manifest, Variant, encode_manifest
 from edge.durable import write_atomic
 from edge.engines.open import open_engine
 
-__all__ = ["accuracy", "answers", "write"]
+__all__ = ["accuracies", "accuracy", "answers", "write"]
+
+
+def accuracies(files: Mapping[str, bytes], held: Mapping[str, tuple[Array, Array]]) -> dict[str, float]:
+    """`accuracy` of every file on every held-out part (inputs, classes), by "file_part", as the cards name them."""
+    return {
+        f"{name}_{part}": accuracy(content, inputs, classes)
+        for part, (inputs, classes) in held.items()
+        for name, content in files.items()
+    }
 
 
 def answers(content: bytes, inputs: Array) -> Array:

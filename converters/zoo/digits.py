@@ -88,14 +88,7 @@ def main() -> None:
         "model.onnx": quantize.onnx_int8(float_onnx, calibration),
     }
     looks = {"plain": (_plain(test_x), test_y), "seen": _seen(test_x, test_y, _SEED)}
-    figures: dict[str, float] = {}
-    for look, (inputs, classes) in looks.items():
-        for name, content in {
-            "float": float_onnx,
-            "tflite": files["model.int8.tflite"],
-            "onnx": files["model.onnx"],
-        }.items():
-            figures[f"{name}_{look}"] = bundle.accuracy(content, inputs, classes)
+    measured = {"float": float_onnx, "tflite": files["model.int8.tflite"], "onnx": files["model.onnx"]}
     card = _CARD.format(
         version=_MANIFEST.version,
         parameters=sum(part.numel() for part in trained.parameters()),
@@ -103,7 +96,7 @@ def main() -> None:
         onnx_bytes=len(files["model.onnx"]),
         train=len(train_y),
         test=len(test_y),
-        **figures,
+        **bundle.accuracies(measured, looks),
     )
     bundle.write(chosen.out, _MANIFEST, files, card)
     if chosen.demo_digits is not None:

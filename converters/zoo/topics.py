@@ -100,14 +100,7 @@ def main() -> None:
         "model.int8.tflite": quantize.tflite_int8(float_tflite, calibration),
         "model.onnx": quantize.onnx_int8(float_onnx, calibration),
     }
-    figures: dict[str, float] = {}
-    for part, (bags, right) in held.items():
-        for name, content in {
-            "float": float_onnx,
-            "tflite": files["model.int8.tflite"],
-            "onnx": files["model.onnx"],
-        }.items():
-            figures[f"{name}_{part}"] = bundle.accuracy(content, bags, right)
+    measured = {"float": float_onnx, "tflite": files["model.int8.tflite"], "onnx": files["model.onnx"]}
     card = _CARD.format(
         version=_MANIFEST.version,
         labels=", ".join(_LABELS),
@@ -119,7 +112,7 @@ def main() -> None:
         sib=len(sib),
         own=len(own),
         **{name: len(right) for name, (_, right) in held.items()},
-        **figures,
+        **bundle.accuracies(measured, held),
     )
     bundle.write(chosen.out, _MANIFEST, files, card)
     print(card)
