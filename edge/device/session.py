@@ -63,8 +63,8 @@ class BacklogStatus(Protocol):
 class Backlog(Protocol):
     """What a session asks of an outbox."""
 
-    def read(self, *, session: int, skip: Mapping[int, Sequence[Range]] | None = None) -> Batch | None:
-        """The oldest rows outside `skip` (ranges by epoch), at most 64 KB, None when there are none.
+    def read(self, *, session: int, skip: Mapping[int, Sequence[Range]] | None = None, max_bytes: int) -> Batch | None:
+        """The oldest rows outside `skip` (ranges by epoch), at most `max_bytes` or one row, None when there are none.
 
         Raises:
             StoreError: it cannot be read now.
@@ -284,13 +284,19 @@ class Session:
         for sent in self._window.overdue(self._clock.monotonic_s()):
             self._resent += 1
             if not self._send(self._topics.data, sent.payload, qos=1):
-                return
+                break
+        for epoch, nack in self._window.take_hopeless():
+            _log.warning("session: epoch %d, seq %d: given up: %s", epoch, nack.lo, nack.why)
+            receipt = Receipt(epoch=epoch, upto=0, highest=0, session=self._session, nack=(nack,))
+            self._outbox.settle(receipt, session=self._session)
 
     def _fill_window(self) -> None:
         now_s = self._clock.monotonic_s()
         while self._window.has_room and now_s >= self._read_at_s:
             try:
-                batch = self._outbox.read(session=self._session, skip=self._window.spans())
+                batch = self._outbox.read(
+                    session=self._session, skip=self._window.spans(), max_bytes=self._window.batch_bytes
+                )
             except StoreError as err:
                 _log.warning("session: the outbox cannot be read: %s", err)
                 self._read_at_s = now_s + _STORE_RETRY_S

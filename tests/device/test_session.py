@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -393,3 +394,48 @@ def test_a_session_thread_that_dies_is_known_and_raised_where_it_is_left(tmp_pat
         with pytest.raises(RuntimeError, match="a defect"), session:
             session._worker._thread.join(20)
         assert isinstance(session.failure, RuntimeError)
+
+
+def noise(size: int) -> str:
+    """Text that does not compress to nothing."""
+    return secrets.token_hex(size // 2)
+
+
+def test_batches_too_large_for_the_broker_are_made_smaller_until_they_pass(bench: Bench) -> None:
+    bench.broker.max_bytes = 9_000
+    names = [f"n{number}" for number in range(200)]
+    for name in names:
+        bench.outbox.put(RowClass.RESULT, Event(name=name, state="on", made_ms=0, detail=noise(2000))).result(10)
+    for _ in range(200):
+        bench.step(seconds=31)
+        if not bench.left():
+            break
+    assert bench.left() == 0
+    assert sorted(bench.names()) == sorted(names)
+
+
+def test_a_row_that_no_broker_on_the_way_carries_becomes_a_gap_and_keeps_nothing_back(bench: Bench) -> None:
+    bench.broker.max_bytes = 60_000
+    for number in range(12):
+        body = Event(name=f"large{number}", state="on", made_ms=0, detail=noise(250_000))
+        bench.outbox.put(RowClass.RESULT, body).result(10)
+    bench.put(1, 2, 3)
+    for _ in range(400):
+        bench.step(seconds=31)
+        if not bench.left():
+            break
+    assert bench.left() == 0
+    assert {"n1", "n2", "n3"} <= set(bench.names())
+    assert bench.outbox.status().dead == 12
+    epoch = bench.outbox.status().epoch
+    assert bench.centre.unexplained(epoch, bench.outbox.status().next_seq) == ()
+
+
+def test_a_small_row_is_never_given_up(bench: Bench) -> None:
+    bench.put(1)
+    bench.broker.max_bytes = 300  # states are larger, receipts are not
+    bench.step(times=100, seconds=31)
+    assert bench.outbox.status().dead == 0
+    bench.broker.max_bytes = None
+    bench.step(times=3, seconds=31)
+    assert bench.left() == 0

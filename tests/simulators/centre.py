@@ -124,5 +124,10 @@ class MemoryCentre:
         )
 
     def _state(self, arrived: Arrived) -> None:
-        self.states.append(decode_state(arrived.payload))
+        state = decode_state(arrived.payload)
+        self.states.append(state)
         arrived.ack()
+        if state.online and state.epoch and self.is_answering:
+            topics, _ = parse_up(arrived.topic)
+            highest = max((seq for epoch, seq in self.rows if epoch == state.epoch), default=0)
+            self._answer(topics, Receipt(epoch=state.epoch, upto=0, highest=highest, session=state.session))

@@ -55,6 +55,7 @@ class MemoryBroker:
         self.loss = loss
         self.duplication = duplication
         self.reorder = reorder
+        self.max_bytes: int | None = None  # larger payloads are acknowledged and dropped, as Mosquitto does
         self.is_up = True
         self.lost: list[Message] = []
         self.seen: list[Message] = []
@@ -137,7 +138,7 @@ class MemoryBroker:
                     self._deliver(wire, message)
 
     def _deliver(self, wire: MemoryWire, message: Message) -> None:
-        if self._random.random() < self.loss:
+        if (self.max_bytes is not None and len(message.payload) > self.max_bytes) or self._random.random() < self.loss:
             self.lost.append(message)
             return
         times = 2 if message.qos and self._random.random() < self.duplication else 1
