@@ -33,7 +33,7 @@ from edge.device.outbox.config import OutboxConfig
 from edge.device.sources import config as sources
 from edge.wire.config import BrokerConfig
 
-__all__ = ["CENTRAL", "DEVICE", "MANIFEST", "PAGES", "commands", "fields_of", "reasons", "rendered"]
+__all__ = ["CENTRAL", "DEVICE", "MANIFEST", "PAGES", "commands", "fields_of", "flag_help", "reasons", "rendered"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(ROOT / "docs" / "reference" / f"{name}.md" for name in ("commands", "config", "models"))
@@ -170,16 +170,19 @@ def _environment() -> str:
 
 
 def _flags() -> str:
+    rows = [
+        _row(_option(each), f"`{each.name}`" if each.name in _hint_names() else "", _plain_help(each))
+        for each in _model_flags()
+    ]
+    return "\n".join([_row("flag", "in `[pipeline.hints]`", "meaning"), "|---|---|---|", *rows])
+
+
+def _model_flags() -> list[click.Option]:
     @click.command()
     @model_options
     def command(**_: Any) -> None: ...
 
-    options = [each for each in command.params if isinstance(each, click.Option)]
-    lines = [
-        _row(_option(each), f"`{each.name}`" if each.name in _hint_names() else "", _plain_help(each))
-        for each in options
-    ]
-    return "\n".join([_row("flag", "in `[pipeline.hints]`", "meaning"), "|---|---|---|", *lines])
+    return [each for each in command.params if isinstance(each, click.Option)]
 
 
 def _hint_names() -> set[str]:
@@ -306,18 +309,15 @@ def _meaning(type_: type[Struct], key: str) -> str:
     """The comment on a key; for hints the help of the flag with that name; else that of the same key of another source."""
     found = _comment(type_, key)
     if not found and type_ is ModelHints:
-        found = _flag_help().get(key, "")
+        found = flag_help().get(key, "")
     if not found and type_ in _SOURCES:
         found = next((text for each in _SOURCES if (text := _comment(each, key))), "")
     return found
 
 
-def _flag_help() -> dict[str, str]:
-    @click.command()
-    @model_options
-    def command(**_: Any) -> None: ...
-
-    return {each.name or "": _plain_help(each) for each in command.params if isinstance(each, click.Option)}
+def flag_help() -> dict[str, str]:
+    """What each flag about a model says of itself, by the name that the code has for it."""
+    return {each.name or "": _plain_help(each) for each in _model_flags()}
 
 
 def _comment(type_: type[Struct], key: str) -> str:

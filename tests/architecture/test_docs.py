@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -16,7 +17,8 @@ import msgspec
 import pytest
 
 from edge.contract.manifest import decode_manifest
-from edge.device.config import load_config
+from edge.device.config import ModelHints, load_config
+from edge.dropin.found import Overrides
 from tests.architecture import reference
 
 _ROOT = reference.ROOT
@@ -66,6 +68,12 @@ def test_every_option_of_every_command_has_a_help_text() -> None:
 def test_every_setting_says_why_it_is_as_it_is(type_: type[msgspec.Struct]) -> None:
     silent = [name for name, reason in reference.reasons(type_) if not reason]
     assert silent == [], f"{type_.__name__}: write the reason beside the field"
+
+
+def test_what_a_flag_can_say_about_a_model_a_config_can_say_too() -> None:
+    flags = {field.name for field in dataclasses.fields(Overrides)}
+    assert {name for name, _ in reference.reasons(ModelHints)} == flags - {"name", "labels"}  # keys of [[pipeline]]
+    assert set(reference.flag_help()) == flags
 
 
 def test_every_field_of_a_manifest_is_in_the_reference() -> None:
