@@ -11,7 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
+
+from msgspec import structs
 
 from edge.central.config import IngestConfig
 from edge.central.inbox import Inbox
@@ -24,14 +27,15 @@ from edge.central.store.arrived import (
     StateSeen,
     check_batch,
     check_state,
+    read_rows,
 )
 from edge.clock import Clock
 from edge.contract.ids import check_name
-from edge.contract.messages import decode_state, encode_receipt
+from edge.contract.messages import Nack, decode_batch, decode_state, encode_receipt
 from edge.contract.topics import CentralTopics, DeviceTopics, Up, parse_up
 from edge.errors import InputError, ProtocolError, StoreError, WireError
 from edge.wire.api import Arrived, Wire
-from edge.wire.packing import unpack_batch
+from edge.wire.packing import unpack
 from edge.wire.worker import Backoff, Worker
 
 __all__ = ["Ingest", "RowStore"]
@@ -151,7 +155,7 @@ class Ingest:
             )
             who = str(sender)
             if kind is Up.DATA:
-                return check_batch(sender, unpack_batch(message.payload))
+                return _delivery(sender, unpack(message.payload))
             state = check_state(decode_state(message.payload))
             return StateSeen(sender=sender, state=state, raw=message.payload, is_retained=message.retained)
         except (ProtocolError, InputError) as err:
@@ -173,8 +177,22 @@ class Ingest:
         try:
             return self._store.commit([message], self._clock.wall_ms())
         except ProtocolError as err:
+            if isinstance(message, Delivery) and message.batch.rows:
+                return self._commit_rows(message, str(err))
             who = str(message.sender) if isinstance(message, Delivery | StateSeen) else "?"
             return self._store.commit([self._refuse(who, str(err))], self._clock.wall_ms())
+
+    def _commit_rows(self, message: Delivery, why: str) -> tuple[Answer, ...]:
+        """Each row alone; one that still spoils its transaction is named, or its device would send it for ever."""
+        rows = message.batch.rows
+        if len(rows) > 1:
+            parts = [replace(message, batch=structs.replace(message.batch, rows=(row,)), refused=()) for row in rows]
+            rest = replace(message, batch=structs.replace(message.batch, rows=()))
+            return tuple(answer for part in (*parts, rest) for answer in self._commit_alone(part))
+        self._refuse(str(message.sender), f"row {rows[0].seq}: {why}")
+        nack = Nack(rows[0].seq, rows[0].seq, why)
+        named = replace(message, batch=structs.replace(message.batch, rows=()), refused=(*message.refused, nack))
+        return self._store.commit([named], self._clock.wall_ms())
 
     def _send(self, answer: Answer) -> None:
         topic = DeviceTopics(fleet=answer.sender.fleet, device=answer.sender.device).receipt
@@ -182,3 +200,10 @@ class Ingest:
             self._wire.publish(topic, encode_receipt(answer.receipt), qos=1)
         except WireError:
             self.unsent_receipts += 1  # the device sends again, and is answered then
+
+
+def _delivery(sender: Sender, raw: bytes) -> Delivery:
+    try:
+        return check_batch(sender, decode_batch(raw))
+    except ProtocolError:
+        return read_rows(sender, raw)

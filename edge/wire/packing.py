@@ -13,7 +13,7 @@ from typing import Any
 from edge.contract.messages import Batch, decode_batch, encode_batch
 from edge.errors import MissingExtraError, ProtocolError
 
-__all__ = ["MAX_UNPACKED_BYTES", "pack_batch", "unpack_batch"]
+__all__ = ["MAX_UNPACKED_BYTES", "pack_batch", "unpack", "unpack_batch"]
 
 MAX_UNPACKED_BYTES = 4 * 1024 * 1024  # sixty-four times what a device sends; anything above is an attack
 
@@ -38,11 +38,16 @@ def unpack_batch(payload: bytes) -> Batch:
         ProtocolError: damaged, too large, or no batch.
         MissingExtraError: it is compressed and zstandard is not installed.
     """
-    if not payload.startswith(_MAGIC):
-        if len(payload) > MAX_UNPACKED_BYTES:
-            raise ProtocolError(f"batch of {len(payload)} bytes: at most {MAX_UNPACKED_BYTES} are read")
-        return decode_batch(payload)
-    return decode_batch(_decompress(payload))
+    return decode_batch(unpack(payload))
+
+
+def unpack(payload: bytes) -> bytes:
+    """The MessagePack inside, not looked at. Raises as `unpack_batch`."""
+    if payload.startswith(_MAGIC):
+        return _decompress(payload)
+    if len(payload) > MAX_UNPACKED_BYTES:
+        raise ProtocolError(f"batch of {len(payload)} bytes: at most {MAX_UNPACKED_BYTES} are read")
+    return payload
 
 
 def _decompress(payload: bytes) -> bytes:

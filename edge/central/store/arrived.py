@@ -8,10 +8,14 @@ Thread: any; values.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, TypeAlias, cast
 
+import msgspec
+from msgspec import Struct
+
+from edge.contract.bodies import UNREADABLE
 from edge.contract.ids import MAX_NUMBER
-from edge.contract.messages import Batch, Nack, Receipt, Row, State
+from edge.contract.messages import Batch, Nack, Receipt, Row, RowClass, State
 from edge.errors import ProtocolError
 
 __all__ = [
@@ -24,7 +28,32 @@ __all__ = [
     "StateSeen",
     "check_batch",
     "check_state",
+    "read_rows",
 ]
+
+
+_MAX_WHY = 200
+
+
+class _Loose(Struct):
+    epoch: int
+    session: int
+    rows: list[msgspec.Raw]
+
+
+class _LooseRow(Struct, array_like=True):
+    seq: int
+    row_class: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    body: bytes
+
+
+class _LooseSeq(Struct, array_like=True):
+    seq: Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
+
+
+_loose = msgspec.msgpack.Decoder(_Loose).decode
+_loose_row = msgspec.msgpack.Decoder(_LooseRow).decode
+_loose_seq = msgspec.msgpack.Decoder(_LooseSeq).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +124,34 @@ def check_batch(sender: Sender, batch: Batch) -> Delivery:
             refused.append(Nack(row.seq, row.seq, f"seq is not within 1 to {MAX_NUMBER}"))
     kept = Batch(epoch=batch.epoch, session=batch.session, rows=tuple(good))
     return Delivery(sender=sender, batch=kept, refused=tuple(refused))
+
+
+def read_rows(sender: Sender, raw: bytes) -> Delivery:
+    """Read a batch row by row, where it cannot be read as a whole.
+
+    One row that is damaged must not keep its neighbours back; one of a class that only a newer version knows is kept.
+
+    Raises:
+        ProtocolError: not even epoch, session or numbers can be read, so that no receipt could name the rows.
+    """
+    try:
+        found = _loose(raw)
+        rows = [_row_or_nack(each) for each in found.rows]
+    except UNREADABLE as err:
+        raise ProtocolError(f"batch of {len(raw)} bytes: {err}") from err
+    good = tuple(row for row in rows if isinstance(row, Row))
+    refused = [row for row in rows if isinstance(row, Nack)]
+    delivery = check_batch(sender, Batch(epoch=found.epoch, session=found.session, rows=good))
+    return Delivery(sender=sender, batch=delivery.batch, refused=(*delivery.refused, *refused))
+
+
+def _row_or_nack(raw: msgspec.Raw) -> Row | Nack:
+    try:
+        row = _loose_row(raw)
+    except UNREADABLE as err:
+        seq = _loose_seq(raw).seq
+        return Nack(seq, seq, f"not readable: {err}"[:_MAX_WHY])
+    return Row(row.seq, cast("RowClass", row.row_class), row.body)
 
 
 def check_state(state: State) -> State:

@@ -123,14 +123,15 @@ def record_start(database: sqlite3.Connection, key: EpochKey, body: EpochStart, 
 
     A card that was copied lets two epochs name the same one before: the later end is the true one.
     """
+    prev = body.prev if body.prev is not None and 0 < body.prev <= MAX_NUMBER else None
     database.execute(_OPEN, (key.device, key.epoch, now_ms))
     database.execute(
         "UPDATE epoch SET why = ?, prev = ? WHERE device = ? AND epoch = ?",
-        (body.why.value, body.prev, key.device, key.epoch),
+        (body.why.value, prev, key.device, key.epoch),
     )
-    if body.prev is not None and 0 < body.prev <= MAX_NUMBER:
+    if prev is not None:
         end = body.prev_end if body.prev_end is not None and 0 < body.prev_end <= MAX_NUMBER else None
-        database.execute(_END, (key.device, body.prev, now_ms, end))
+        database.execute(_END, (key.device, prev, now_ms, end))
 
 
 def report_incident(
