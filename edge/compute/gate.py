@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.compute.gate_config import GateConfig, Mask, Preset
-from edge.compute.scene import Scene, directions, look, measure, small_size
+from edge.compute.scene import Scene, look, measure, small_size
 from edge.contract.messages import OpenedBy, Quality
 
 __all__ = ["Decision", "Gate", "GateConfig", "Mask", "Preset", "tile_box"]
@@ -31,8 +31,12 @@ _EDGE_OFFSET, _LIGHT_OFFSET = 8.0, 2.5  # grey levels above the multiple of the 
 _RELEARN_SHARE = 0.6  # of the tiles: no object does that, a lamp or a knocked camera does
 _RELEARN_FRAMES = 5  # after such a frame
 _LAMP = 6  # grey levels in which a tile follows a lamp
+_QUIET_FRAMES = 3  # while nothing stirs, edges are learned on one frame in so many: they are half the cost
+_MEASURE_FRAMES = 5  # from one quality to the next; cameras are covered or knocked for longer than a second
+_QUIET = 0.5  # weight of such a frame's edges
 _FAST, _SLOW = 0.3, 0.05  # weight of a new frame in the running mean; fast where nothing stirs, so that what was
 # left behind, or went away, is usual within a second
+_SETTLED = 0.5  # the same where others stir: two frames' worth on every other frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +61,8 @@ _SENSES: dict[Preset, _Senses] = {
 class Decision:
     """One frame's verdict.
 
-    `tiles` (rows, cols) bool: where something moved, from the top left. `quality.orientation` is that of the last frame
-    that was let through.
+    `tiles` (rows, cols) bool: where something moved, from the top left. `quality` was measured on this frame or on one
+    of the six before it.
     """
 
     is_open: bool
@@ -76,7 +80,8 @@ class Gate:
         self._frames = 0
         self._moved_s: float | None = None
         self._inferred_s = 0.0
-        self._orientation: tuple[float, ...] = (0.0,) * 8
+        self._quality: Quality | None = None
+        self._measured = 0  # frames ago
 
     def decide(self, image: Array, now_s: float) -> Decision:
         """Judge one uint8 frame, (height, width, 3) BGR or (height, width) gray, taken at monotonic `now_s`.
@@ -90,10 +95,11 @@ class Gate:
             self._frames = 0
         tiles = self._eyes.moved(scene, now_s)
         opened_by = self._open(bool(tiles.any()), now_s)
-        if opened_by is not None:
-            # A third of the cost of measuring, and nothing that a frame without a result has a use for.
-            self._orientation = directions(scene)
-        quality = measure(scene, self._orientation)
+        self._measured += 1
+        if self._quality is None or (self._measured >= _MEASURE_FRAMES and self._eyes.is_attentive):
+            self._quality = measure(scene)
+            self._measured = 0
+        quality = self._quality
         return Decision(is_open=opened_by is not None, opened_by=opened_by, tiles=tiles, quality=quality)
 
     def _open(self, has_moved: bool, now_s: float) -> OpenedBy | None:
@@ -145,6 +151,7 @@ class _Eyes:
         # A tile that is half masked, or half outside, needs as large a part of what is left of it.
         self._needed = np.maximum(share, 1) * self._senses.share
         self._stirred = np.maximum(share, 1) * _STIR_SHARE
+        self._least_stir = float(self._stirred.min() - 1) / 255 * (_TILE // 2) ** 2  # pixels; means are rounded
         self._tiles = int((share > 0).sum())
         self._watched = None if watched.all() else watched
         self._watched_half = cv2.resize(watched, self._half, interpolation=cv2.INTER_NEAREST)
@@ -152,6 +159,13 @@ class _Eyes:
         self._texture = _Usual(self._half[::-1])
         self._last: _Moment | None = None
         self._learning = _RELEARN_FRAMES
+        self._quiet = 0
+        self._is_settling = False
+
+    @property
+    def is_attentive(self) -> bool:
+        """Whether the edges of the last frame were looked at; of most frames where nothing stirs they are not."""
+        return self._quiet == 0
 
     def moved(self, scene: Scene, now_s: float) -> npt.NDArray[np.bool_]:
         """(rows, cols) of tiles that differ from what is usual and changed just now; learns the scene too."""
@@ -165,10 +179,17 @@ class _Eyes:
         if now_s - last.at_s >= _MOMENT_S or now_s < last.at_s:
             self._last = _Moment(light=light, texture=texture, at_s=now_s)
         stir = _above_noise(cv2.absdiff(texture, last.texture), senses.light_floor, senses.noise, _LIGHT_OFFSET)
-        stirs = _tile_means(stir, self._grid, _TILE // 2) >= self._stirred
+        if cv2.countNonZero(stir) < self._least_stir:  # the usual case, and the cheapest: no tile can have enough
+            stirs = np.zeros(self._grid, np.bool_)
+        else:
+            stirs = _tile_means(stir, self._grid, _TILE // 2) >= self._stirred
         if not stirs.any():
-            self._learn(scene, texture, _FAST)
+            self._texture.learn(texture, _FAST)
+            self._quiet = (self._quiet + 1) % _QUIET_FRAMES
+            if self.is_attentive:
+                self._edges.learn(scene.edges, _QUIET)
             return stirs
+        self._quiet = 0
         return self._compare(scene, light, texture, last, stirs)
 
     def _compare(
@@ -182,17 +203,18 @@ class _Eyes:
             lights = cv2.bitwise_and(lights, self._watched_half)
         differs = _tile_means(edges, self._grid, _TILE) >= self._needed
         differs |= _tile_means(lights, self._grid, _TILE // 2) >= self._needed
-        if differs.sum() > _RELEARN_SHARE * self._tiles or self._is_lamp(light, last.light):
+        if np.count_nonzero(differs) > _RELEARN_SHARE * self._tiles or self._is_lamp(light, last.light):
             self._learning = _RELEARN_FRAMES
             differs = np.zeros_like(differs)
         weight = _FAST if self._learning else _SLOW
         self._learning = max(0, self._learning - 1)
         self._learn(scene, texture, weight)
         settled = differs & ~stirs
-        if settled.any():
+        self._is_settling = not self._is_settling
+        if self._is_settling and settled.any():
             tiles = settled.astype(np.uint8)
-            self._edges.learn(scene.edges, _FAST, _pixels(tiles, self.shape, _TILE))
-            self._texture.learn(texture, _FAST, _pixels(tiles, self._half[::-1], _TILE // 2))
+            self._edges.learn(scene.edges, _SETTLED, _pixels(tiles, self.shape, _TILE))
+            self._texture.learn(texture, _SETTLED, _pixels(tiles, self._half[::-1], _TILE // 2))
         return differs & stirs
 
     def _learn(self, scene: Scene, texture: Array, weight: float) -> None:
@@ -201,9 +223,12 @@ class _Eyes:
 
     def _is_lamp(self, light: Array, before: Array) -> bool:
         """Most of the picture became brighter, or most of it darker."""
+        least = _RELEARN_SHARE * self._grid[0] * self._grid[1] * _LAMP * (_TILE // 2) ** 2
+        if cv2.norm(light, before, cv2.NORM_L1) < least:  # so many tiles cannot have changed so much
+            return False
         now = _tile_means(light, self._grid, _TILE // 2).astype(np.int16)
         rise = now - _tile_means(before, self._grid, _TILE // 2)
-        return bool(max((rise > _LAMP).mean(), (rise < -_LAMP).mean()) > _RELEARN_SHARE)
+        return bool(max(np.count_nonzero(rise > _LAMP), np.count_nonzero(rise < -_LAMP)) > _RELEARN_SHARE * rise.size)
 
 
 class _Usual:
