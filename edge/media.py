@@ -8,6 +8,7 @@ Thread: any; an iterator belongs to the thread that uses it.
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import numpy as np
 from edge.compute.picture import decode_picture
 from edge.compute.tensors import Array
 from edge.errors import MediaError
+from edge.reading import open_file, read_stream, read_whole
 
 __all__ = [
     "CLIP_SUFFIXES",
@@ -31,6 +33,7 @@ __all__ = [
     "read_lines",
     "read_numbers",
     "read_picture",
+    "read_picture_from",
     "read_text_lines",
 ]
 
@@ -38,6 +41,7 @@ PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", "
 CLIP_SUFFIXES = frozenset({".avi", ".h264", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
 LONGEST_TEXT = 1_000_000  # characters; a book of 300 pages has half as many, and a tokenizer takes 30 bytes for each
 _BIGGEST_FILE = 512 * 1024 * 1024
+_HEAD_BYTES = 8192  # enough to tell a text from a picture or a model
 
 
 def read_picture(path: Path) -> Array:
@@ -46,8 +50,18 @@ def read_picture(path: Path) -> Array:
     Raises:
         MediaError: missing, unreadable, empty, damaged or no picture.
     """
-    with _naming(path):
-        return decode_picture(_read(path))
+    with _naming(str(path)):
+        return decode_picture(read_whole(path, most_bytes=_BIGGEST_FILE))
+
+
+def read_picture_from(file: BinaryIO, name: str) -> Array:
+    """The picture that an open file holds, such as standard input; `name` is how messages call it.
+
+    Raises:
+        MediaError: as `read_picture`.
+    """
+    with _naming(name):
+        return decode_picture(read_stream(file, most_bytes=_BIGGEST_FILE))
 
 
 def decode_text(raw: bytes) -> str:
@@ -71,16 +85,23 @@ def read_text_lines(path: Path) -> Iterator[tuple[int, str | MediaError]]:
     Raises:
         MediaError: the file cannot be opened or read.
     """
-    with _naming(path), path.open("rb") as file:
+    with _naming(str(path)), open_file(path) as file:
         yield from read_lines(file)
 
 
 def read_lines(file: BinaryIO) -> Iterator[tuple[int, str | MediaError]]:
-    """The same for a file that is open already, such as standard input."""
+    """The same for a file that is open already, such as standard input.
+
+    Raises:
+        MediaError: no text in it, or not a text file: one sentence instead of one for each of its lines.
+    """
     most_bytes = 4 * LONGEST_TEXT
     number = 0
+    is_blank = True
+    _refuse_binary(file)
     while line := file.readline(most_bytes + 1):
         number += 1
+        is_blank = is_blank and not line.strip()
         if len(line) > most_bytes:
             size = len(line)
             while line and not line.endswith(b"\n"):
@@ -95,6 +116,20 @@ def read_lines(file: BinaryIO) -> Iterator[tuple[int, str | MediaError]]:
             continue
         if text.strip():
             yield number, text
+    if is_blank:
+        raise MediaError("no text in it")
+
+
+def _refuse_binary(file: BinaryIO) -> None:
+    """Look ahead: UTF-16 is told by its mark; a NUL alone may stand in a text, beside broken UTF-8 it does not."""
+    head = file.peek(_HEAD_BYTES)[:_HEAD_BYTES] if isinstance(file, io.BufferedReader) else b""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise MediaError("UTF-16 text; save it as UTF-8")
+    if b"\0" in head:
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+        except UnicodeDecodeError as err:
+            raise MediaError("not a text file") from err
 
 
 def read_numbers(path: Path) -> Array:
@@ -103,8 +138,8 @@ def read_numbers(path: Path) -> Array:
     Raises:
         MediaError: unreadable, or not numbers.
     """
-    with _naming(path):
-        raw = _read(path)
+    with _naming(str(path)):
+        raw = read_whole(path, most_bytes=_BIGGEST_FILE)
         try:
             if raw.startswith(b"\x93NUMPY"):
                 return np.asarray(np.load(io.BytesIO(raw), allow_pickle=False))
@@ -156,21 +191,14 @@ def _open_clip(path: Path) -> cv2.VideoCapture:
     return capture
 
 
-def _read(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > _BIGGEST_FILE:
-        raise MediaError(f"{size:,} bytes is above the limit of {_BIGGEST_FILE:,}")
-    return path.read_bytes()
-
-
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(name: str) -> Iterator[None]:
     """Put the file's name in front of what is wrong with it."""
     try:
         yield
     except MediaError as err:
-        raise MediaError(f"{path}: {err}") from err
+        raise MediaError(f"{name}: {err}") from err
     except FileNotFoundError as err:
-        raise MediaError(f"{path}: no such file") from err
+        raise MediaError(f"{name}: no such file") from err
     except OSError as err:
-        raise MediaError(f"{path}: cannot be read ({err.strerror})") from err
+        raise MediaError(f"{name}: cannot be read ({err.strerror})") from err

@@ -41,6 +41,7 @@ from edge.engines.api import Engine
 from edge.engines.open import open_engine
 from edge.errors import InferenceError, ManifestError, MediaError
 from edge.media import LONGEST_TEXT, decode_text, read_picture
+from edge.reading import read_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -337,7 +338,7 @@ def _as_text(given: object) -> str:
         return given
     if isinstance(given, PathLike):
         try:
-            return decode_text(Path(given).read_bytes())
+            return decode_text(read_whole(Path(given), most_bytes=4 * LONGEST_TEXT))
         except OSError as err:
             raise MediaError(f"{given}: cannot be read ({err.strerror})") from err
     if isinstance(given, bytes):
@@ -360,4 +361,8 @@ def _as_tensor(given: object, spec: TensorSpec) -> Array:
         shape = real.shape
     if not fits:
         raise InferenceError(f"input {spec.name!r} wants {spec.shape} {spec.dtype}, got {real.size} numbers")
+    with np.errstate(over="ignore"):
+        is_finite = bool(np.isfinite(real.astype(np.float32)).all())
+    if not is_finite:
+        raise InferenceError(f"input {spec.name!r}: expected finite numbers, got NaN, infinity or one past 3.4e38")
     return quantize(real.reshape(shape), spec)

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from edge.errors import ConfigError
+from edge.reading import read_whole
 from edge.toml_lines import KeyPath, locate
 
 if sys.version_info >= (3, 11):
@@ -32,6 +33,7 @@ __all__ = ["Document", "parse", "read_text"]
 
 T = TypeVar("T", bound=Struct)
 
+_LARGEST_BYTES = 16 << 20  # a thousand pipelines are 1 MB
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -42,7 +44,7 @@ def read_text(path: Path, *, advice: str = "") -> str:
         ConfigError: it is missing, unreadable, or not UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_whole(path, most_bytes=_LARGEST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as err:
         line = err.object[: err.start].count(b"\n") + 1
         raise ConfigError((f"{path}:{line}: not UTF-8 text; save the file as UTF-8",)) from err

@@ -20,6 +20,7 @@ from edge.contract.messages import InputKind
 from edge.errors import EdgeError, MediaError
 from edge.media import (
     CLIP_SUFFIXES,
+    LONGEST_TEXT,
     PICTURE_SUFFIXES,
     clip_length,
     decode_text,
@@ -27,8 +28,10 @@ from edge.media import (
     read_lines,
     read_numbers,
     read_picture,
+    read_picture_from,
     read_text_lines,
 )
+from edge.reading import read_stream
 
 __all__ = ["Given", "Plan", "plan"]
 
@@ -56,10 +59,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """A file, and its name below the folder that was asked for."""
+    """A file, and its name below the folder that was asked for; or what is wrong with what was asked for."""
 
     path: Path
     below: Path
+    fault: MediaError | None = None
 
 
 def plan(
@@ -78,13 +82,17 @@ def plan(
 
 def _walk(argument: str, suffixes: frozenset[str]) -> list[_Place]:
     root = Path(argument)
+    if not argument:  # to `Path` the folder that we stand in, to a person a variable that was not set
+        return [_Place(path=root, below=root, fault=MediaError("expected the name of a file, got an empty one"))]
     if argument == "-" or not root.is_dir():
         return [_Place(path=root, below=Path(root.name))]
-    return [
+    found = [
         _Place(path=path, below=path.relative_to(root))
         for path in sorted(root.rglob("*"))
         if path.suffix.lower() in suffixes and path.is_file()
     ]
+    nothing = MediaError(f"{argument}: nothing in this folder ends in {', '.join(sorted(suffixes))}")
+    return found or [_Place(path=root, below=root, fault=nothing)]
 
 
 def _count(places: Sequence[_Place], every: int) -> int | None:
@@ -110,8 +118,11 @@ def _images(places: Sequence[_Place], every: int) -> Iterator[Given]:
     for place in places:
         name = str(place.path)
         try:
+            if place.fault is not None:
+                raise place.fault
             if name == "-":
-                yield Given(name=name, content=_picture_from_stdin(), saved_as=Path("stdin.png"))
+                picture = read_picture_from(sys.stdin.buffer, name)
+                yield Given(name=name, content=picture, saved_as=Path("stdin.png"))
             elif _is_clip(place.path):
                 for number, frame in read_clip(place.path, every=every):
                     target = place.below.with_suffix("") / f"frame_{number:06d}.jpg"
@@ -122,25 +133,21 @@ def _images(places: Sequence[_Place], every: int) -> Iterator[Given]:
             yield Given(name=name, content=err)
 
 
-def _picture_from_stdin() -> Array:
-    from edge.compute.picture import decode_picture
-
-    try:
-        return decode_picture(sys.stdin.buffer.read())
-    except MediaError as err:
-        raise MediaError(f"-: {err}") from err
-
-
 def _texts(arguments: Sequence[str], *, is_text: bool) -> Iterator[Given]:
     for argument in arguments:
         if is_text:
             yield _literal(argument)
         elif argument == "-":
-            yield from _lines("-", read_lines(sys.stdin.buffer))
+            try:
+                yield from _lines("-", read_lines(sys.stdin.buffer))
+            except MediaError as err:
+                yield Given(name="-", content=MediaError(f"-: {err}"))
         elif _exists(argument):
             for place in _walk(argument, _TEXT_SUFFIXES):
                 name = str(place.path)
                 try:
+                    if place.fault is not None:
+                        raise place.fault
                     yield from _lines(name, read_text_lines(place.path))
                 except MediaError as err:
                     yield Given(name=name, content=err)
@@ -154,12 +161,14 @@ def _texts(arguments: Sequence[str], *, is_text: bool) -> Iterator[Given]:
 
 def _exists(argument: str) -> bool:
     try:
-        return Path(argument).exists()
+        return bool(argument) and Path(argument).exists()
     except (OSError, ValueError):  # a text may be longer than any name, or hold a NUL
         return False
 
 
 def _literal(text: str) -> Given:
+    if not text.strip():
+        return Given(name=text, content=MediaError("expected a text, got an empty one"))
     try:
         return Given(name=text, content=decode_text(text.encode("utf-8", "surrogateescape")))
     except MediaError as err:
@@ -189,13 +198,22 @@ def _numbers(arguments: Sequence[str], tensors: Sequence[TensorSpec]) -> Iterato
 
 def _read_numbers(argument: str) -> Array:
     if argument == "-":
-        return _parse(sys.stdin.read(), "-")
+        return _parse(_standard_input(), "-")
     if _exists(argument) or Path(argument).suffix.lower() in _NUMBER_SUFFIXES:
         return read_numbers(Path(argument))
     return _parse(argument, argument)
 
 
+def _standard_input() -> str:
+    try:
+        return read_stream(sys.stdin.buffer, most_bytes=4 * LONGEST_TEXT).decode()
+    except (OSError, UnicodeDecodeError) as err:
+        raise MediaError(f"-: expected numbers ({err})") from err
+
+
 def _parse(text: str, name: str) -> Array:
+    if not text.strip():
+        raise MediaError(f"{name or repr(name)}: expected numbers, got none")
     try:
         return np.array([float(part) for part in text.replace(",", " ").split()], np.float64)
     except ValueError as err:

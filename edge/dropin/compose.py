@@ -45,10 +45,12 @@ from edge.dropin.labels import read_labels_file
 from edge.dropin.pixels import normalization_of
 from edge.dropin.shapes import image_layout
 from edge.errors import ModelError
+from edge.reading import read_whole
 
 __all__ = ["apply_overrides", "compose"]
 
 _FLAGS = "the command line"
+_LARGEST_VOCABULARY_BYTES = 256 << 20  # ten times the largest tokenizer.json in use
 _NUMBERED_WORDS = re.compile(rb"<PAD>[ \t]+\d+\r?\n")  # the first line of a TFLite Model Maker vocabulary
 
 
@@ -108,7 +110,7 @@ def compose(candidate: Candidate, draft: Draft, overrides: Overrides) -> Manifes
 
 def _learn_vocabulary(path: Path, length: int, draft: Draft) -> None:
     try:
-        content = path.read_bytes()
+        content = read_whole(path, most_bytes=_LARGEST_VOCABULARY_BYTES)
     except OSError as err:
         raise ModelError(f"vocabulary {path}: {err.strerror or err}") from err
     known_length = length if length > 0 else DEFAULT_LENGTH

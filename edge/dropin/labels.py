@@ -15,6 +15,7 @@ import msgspec
 
 from edge.dropin.found import Draft, Facts
 from edge.errors import ModelError
+from edge.reading import read_whole
 
 __all__ = ["MAX_LABEL_BYTES", "dense", "labels_from", "read_labels_file", "read_sibling_labels"]
 
@@ -31,7 +32,10 @@ def labels_from(raw: bytes, *, classes: int | None = None) -> tuple[str, ...]:
     Raises:
         ValueError: not UTF-8, or no list of names.
     """
-    text = raw.decode("utf-8-sig")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise ValueError(f"byte {err.start} is no UTF-8; save it as UTF-8") from err
     if text.lstrip().startswith(("[", "{")):
         return _from_json(text)
     lines = [line.strip() for line in text.splitlines()]
@@ -51,7 +55,7 @@ def read_labels_file(path: Path, *, classes: int | None) -> tuple[str, ...]:
         ModelError: missing, not text, or not as many labels as the model has classes.
     """
     try:
-        labels = labels_from(_read(path), classes=classes)
+        labels = labels_from(read_whole(path, most_bytes=MAX_LABEL_BYTES), classes=classes)
     except OSError as err:
         raise ModelError(f"labels file {path}: {err.strerror or err}") from err
     except ValueError as err:
@@ -69,7 +73,7 @@ def read_sibling_labels(model: Path, draft: Draft) -> None:
     misfits = []
     for path in _siblings(model):
         try:
-            labels = labels_from(_read(path), classes=classes)
+            labels = labels_from(read_whole(path, most_bytes=MAX_LABEL_BYTES), classes=classes)
         except (OSError, ValueError) as err:
             draft.note(f"{path.name} ignored", f"not a list of names: {_short(err)}")
             continue
@@ -96,12 +100,6 @@ def _siblings(model: Path) -> list[Path]:
         elif _LOOKS_LIKE_LABELS.search(name):
             ranked.append((2, path))
     return [path for _, path in sorted(ranked)]
-
-
-def _read(path: Path) -> bytes:
-    if path.stat().st_size > MAX_LABEL_BYTES:
-        raise ValueError(f"larger than {MAX_LABEL_BYTES >> 20} MB")
-    return path.read_bytes()
 
 
 def _from_json(text: str) -> tuple[str, ...]:

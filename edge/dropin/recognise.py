@@ -28,6 +28,7 @@ from edge.dropin.ultralytics import read_onnx_properties, read_zip_metadata
 from edge.engines.open import kind_of
 from edge.engines.probe import ProbeReport, probe
 from edge.errors import ModelError
+from edge.reading import read_whole
 
 __all__ = ["recognise"]
 
@@ -106,8 +107,6 @@ def _found(candidate: Candidate, manifest: Manifest, files: Mapping[str, bytes],
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _LARGEST_MODEL_BYTES:
-            raise ModelError(f"{path}: larger than 2 GB, which no model file can be")
-        return path.read_bytes()
+        return read_whole(path, most_bytes=_LARGEST_MODEL_BYTES)
     except OSError as err:
         raise ModelError(f"{path}: {err.strerror or err}") from err
