@@ -1,20 +1,24 @@
 """The one command `edge`.
 
-Promises: a subcommand's module is imported when it runs and not before; every `EdgeError` ends as one message on
-stderr and the exit code of its class.
+Promises: a subcommand's module is imported when it runs and not before; every `EdgeError`, a library that is missing
+and an output that takes no more end as one message on stderr and an exit code; a reader that goes away (`| head`) ends
+it quietly.
 Leaves out: the subcommands themselves (`commands`).
 Thread: main.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
+from typing import Any
 
 import click
 
 from edge import __version__
-from edge.errors import EdgeError
+from edge.errors import EdgeError, MissingExtraError
 
 __all__ = ["main"]
 
@@ -32,6 +36,18 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Run the whole loop on this machine: device, broker and central service."),
 }
 
+# The extra that has all a subcommand may want; `device` where none is named.
+_EXTRAS = {"gate": "vision", "central": "central", "results": "central", "demo": "demo"}
+_EX_IOERR = 74
+
+
+def _missing(err: ImportError, subcommand: str) -> MissingExtraError:
+    """A library that is absent, or that does not load here, as a sentence with the command that adds it."""
+    name = "OpenCV" if err.name == "cv2" else str(err.name)
+    if not isinstance(err, ModuleNotFoundError):  # a shared library that it needs is absent, mostly
+        name = f"{name} that loads here ({err})"
+    return MissingExtraError(name, _EXTRAS.get(subcommand, "device"))
+
 
 class _Lazy(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -40,9 +56,18 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"edge.commands.{_COMMANDS[cmd_name][0]}")
+        try:
+            module = importlib.import_module(f"edge.commands.{_COMMANDS[cmd_name][0]}")
+        except ImportError as err:
+            raise _missing(err, cmd_name) from err
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ImportError as err:
+            raise _missing(err, ctx.invoked_subcommand or "") from err
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -57,8 +82,35 @@ def _edge() -> None:
 
 def main() -> None:
     """Run `edge` and exit."""
+    _open_what_is_closed()
     try:
-        _edge(prog_name="edge")
+        try:
+            _edge(prog_name="edge")
+        finally:
+            sys.stdout.flush()
     except EdgeError as err:
         print(f"edge: {err}", file=sys.stderr)  # noqa: T201 - the command line speaks
         sys.exit(err.exit_code)
+    except OSError as err:
+        _give_up_on_output(err)
+
+
+def _open_what_is_closed() -> None:
+    """Whoever started us with a standard stream closed gets silence there, and not a model file in its place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:  # noqa: PERF203 - three rounds
+            handle = os.open(os.devnull, os.O_RDWR)  # the lowest free number, that is this one
+            setattr(sys, name, os.fdopen(handle, mode, encoding="utf-8", closefd=False))
+
+
+def _give_up_on_output(err: OSError) -> None:
+    """End because stdout takes no more; raises `err` again where it is about anything else."""
+    if err.filename is not None or err.errno not in {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF}:
+        raise err
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more at exit; let that go nowhere
+    if err.errno == errno.EPIPE:
+        sys.exit(1)  # as click does where it meets that itself
+    print(f"edge: the output cannot be written: {err.strerror}", file=sys.stderr)  # noqa: T201
+    sys.exit(_EX_IOERR)
