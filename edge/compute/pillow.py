@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -46,12 +48,12 @@ def decode_with_pillow(content: bytes, *, most_pixels: int) -> Array:
     """
     module, operations = _pillow()
     try:
-        with warnings.catch_warnings(), module.open(io.BytesIO(content)) as file:
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that the next line refuses, and of odd EXIF
+        with _without_warnings(), module.open(io.BytesIO(content)) as file:
             if file.width * file.height > most_pixels:
                 raise MediaError(f"the picture, {file.width}x{file.height}, is above the limit of {most_pixels} pixels")
-            picture = operations.exif_transpose(file)
-            return _to_bgr(picture, module)
+            # A PNG holds 16 bits at most, and Pillow has called them 32 until version 11.
+            is_16_bit = file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PNG")
+            return _to_bgr(operations.exif_transpose(file), module, is_16_bit=is_16_bit)
     except module.UnidentifiedImageError as err:
         raise MediaError("no picture format that is known here") from err
     except module.DecompressionBombError as err:
@@ -60,11 +62,21 @@ def decode_with_pillow(content: bytes, *, most_pixels: int) -> Array:
         raise MediaError(f"damaged picture ({err})") from err
 
 
-def _to_bgr(picture: Any, module: Any) -> Array:
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of sizes that we refuse ourselves, and of odd EXIF; from `open` on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _to_bgr(picture: Any, module: Any, *, is_16_bit: bool) -> Array:
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = np.asarray(picture).astype(np.float64)
-        if grey.max(initial=0) > np.iinfo(np.uint8).max:
-            grey /= 257  # 16 bits: white is 65535
+        if is_16_bit or grey.max(initial=0) > np.iinfo(np.uint8).max:
+            grey /= 257  # 16 bits: white is 65535, however dark this picture is
+        elif picture.mode == "F" and grey.max(initial=0) <= 1:
+            grey *= 255  # shares of white
         picture = module.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
     if picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
         layer = picture.convert("RGBA")
