@@ -8,7 +8,6 @@ Thread: main.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +24,8 @@ from edge.compute.drawing import draw
 from edge.contract.manifest import Segment
 from edge.contract.messages import InputKind
 from edge.dropin.found import Overrides
+from edge.durable import write_atomic
+from edge.engines.open import MOST_THREADS
 from edge.errors import EdgeError, InputError, MediaError, MissingExtraError
 from edge.model import Model, Prediction
 
@@ -41,7 +42,7 @@ _SAVABLE = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 @click.option("--save", type=click.Path(path_type=Path), help="Folder for pictures with the answers drawn in.")
 @click.option("--text", "is_text", is_flag=True, help="INPUTs are texts themselves, even where a file has that name.")
 @click.option("--every", type=click.IntRange(min=1), default=1, help="Infer every N-th frame of a clip.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, help="Processor threads for the engine.")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), default=1, help="Processor threads for the engine.")
 @model_options
 def command(
     *,
@@ -81,7 +82,7 @@ def command(
                     if is_json:
                         _print_json(_answer(given, prediction, opened))
                     else:
-                        table.add(_printable(given.name), prediction)
+                        table.add(_on_one_line(_printable(given.name)), prediction)
                         if table.is_full:
                             with quiet():
                                 table.flush()
@@ -113,7 +114,7 @@ def _report_failure(given: Given, error: EdgeError, *, is_json: bool) -> None:
     name = _printable(given.name)
     if not message.startswith(given.name):
         message = f"{name}: {message}"
-    print(f"edge: {_printable(message)}", file=sys.stderr)
+    print(f"edge: {_on_one_line(_printable(message))}", file=sys.stderr)
     if is_json:
         _print_json({"input": name, "error": _printable(message)})
 
@@ -124,7 +125,12 @@ def _print_json(content: dict[str, object]) -> None:
 
 def _printable(name: str) -> str:
     """A name that may hold bytes which are no UTF-8."""
-    return os.fsencode(name).decode("utf-8", "replace") if not name.isascii() else name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if not name.isascii() else name
+
+
+def _on_one_line(text: str) -> str:
+    """Without newlines and the commands that a hostile name may give a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _save(folder: Path, given: Given, prediction: Prediction, model: Model) -> None:
@@ -148,7 +154,7 @@ def _save(folder: Path, given: Given, prediction: Prediction, model: Model) -> N
         raise MediaError(f"{target}: this picture cannot be written as {target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(encoded.tobytes())
+        write_atomic(target, encoded.tobytes())
     except OSError as err:
         raise MediaError(f"{target}: cannot be written ({err.strerror})") from err
 

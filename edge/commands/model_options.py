@@ -8,6 +8,7 @@ Thread: main.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -32,9 +33,28 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         try:
-            return tuple(float(part) for part in str(value).split(","))
+            return tuple(_finite(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a number, nor several such as 123.7,116.3,103.5", param, ctx)
+
+
+class _Number(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
+    """One number; neither NaN, which no comparison holds for, nor infinity."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return _finite(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+
+
+def _finite(text: Any) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _choice(values: type[Enum]) -> click.Choice[str]:
@@ -52,7 +72,7 @@ _OPTIONS = (
     click.option("--color", type=_choice(Color), help="Channel order that the model was trained on."),
     click.option("--fit", type=_choice(Fit), help="How a picture comes to the model's size."),
     click.option("--scoring", type=_choice(Scoring), help="What turns the model's numbers into scores."),
-    click.option("--threshold", type=float, help="Lowest score to report."),
+    click.option("--threshold", type=_Number(), help="Lowest score to report."),
     click.option("--top-k", type=click.IntRange(min=1), help="How many classes to report."),
     click.option("--name", help="Name of the model in results."),
 )

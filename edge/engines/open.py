@@ -14,9 +14,11 @@ from edge.engines.api import Engine
 from edge.engines.onnx import OnnxEngine
 from edge.engines.protobuf import fields
 from edge.engines.tflite import TfliteEngine
-from edge.errors import ModelError
+from edge.errors import InputError, ModelError
 
-__all__ = ["EngineKind", "kind_of", "open_engine"]
+__all__ = ["MOST_THREADS", "EngineKind", "kind_of", "open_engine"]
+
+MOST_THREADS = 64  # past every board; with many thousands LiteRT kills the process
 
 EngineKind: TypeAlias = Literal["tflite", "onnx"]
 
@@ -60,12 +62,15 @@ def open_engine(content: bytes, *, threads: int = 1) -> Engine:
 
     Args:
         content: the whole file.
-        threads: processor threads that one inference may use.
+        threads: processor threads that one inference may use, 1 to `MOST_THREADS`.
 
     Raises:
+        InputError: a number of threads that cannot be.
         ModelError: no model, or the runtime refuses it. A harmful file can still kill the process here; see `probe`.
         MissingExtraError: the engine is not installed.
     """
+    if not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads {threads}: expected 1 to {MOST_THREADS}")
     match kind_of(content):
         case "tflite":
             return TfliteEngine(content, threads=threads)

@@ -326,3 +326,93 @@ def test_a_reader_that_goes_away_ends_the_command_without_a_word(shared_data: Pa
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) != 0
+
+
+def test_an_empty_name_is_not_the_folder_that_we_stand_in(
+    infer: Callable[..., _Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "x.txt").write_text("words")
+    monkeypatch.chdir(tmp_path)
+    for model in (_DETECTOR, _SENTIMENT, _SINE):
+        done = infer(model, "", "--json")
+        assert (done.code, len(done.lines)) == (65, 1), model
+        assert "empty one" in done.err or "got none" in done.err
+
+
+def test_a_folder_or_file_without_anything_to_infer_is_told(infer: Callable[..., _Done], tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "pictures").mkdir()
+    for model, name, message in (
+        (_DETECTOR, "pictures", "nothing in this folder ends in"),
+        (_SENTIMENT, "pictures", "nothing in this folder ends in"),
+        (_SENTIMENT, "blank.txt", "no text in it"),
+    ):
+        done = infer(model, tmp_path / name)
+        assert done.code == 65
+        assert message in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("wörter\n".encode("utf-16"), "UTF-16"), (bytes(range(256)) * 100, "not a text file")],
+)
+def test_a_file_that_is_no_text_is_one_message_and_not_one_for_each_line(
+    infer: Callable[..., _Done], tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+    done = infer(_SENTIMENT, tmp_path / "file", "a good film", "--json")
+    assert done.code == 65
+    assert [message in line.get("error", "") for line in done.lines] == [True, False]
+
+
+def test_a_nul_in_a_text_is_a_character(infer: Callable[..., _Done], tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes("a\0b\n很好\n".encode())
+    assert len(infer(_SENTIMENT, tmp_path / "file", "--json").lines) == 2
+
+
+def test_an_endless_device_is_refused(infer: Callable[..., _Done]) -> None:
+    for model in (_DETECTOR, _SENTIMENT, _SINE):
+        done = infer(model, "/dev/zero")
+        assert done.code == 65
+        assert "a device, not a file" in done.err
+
+
+def test_numbers_that_are_not_finite_are_refused(infer: Callable[..., _Done]) -> None:
+    done = infer(_SINE, "nan", "inf", "1e39", "1.5")
+    assert done.code == 65
+    assert done.err.count("expected finite numbers") == 3
+
+
+def test_a_name_gives_a_terminal_no_commands(infer: Callable[..., _Done], tmp_path: Path) -> None:
+    name = "a\x1b[2J\nb.jpg"
+    done = infer(_DETECTOR, tmp_path / name, "--json")
+    assert "\x1b" not in done.err
+    assert done.err.count("\n") == 1
+    assert done.lines[0]["input"].endswith(name)
+
+
+def test_a_disk_that_is_full_leaves_no_part_of_a_picture(
+    infer: Callable[..., _Done], shared_data: Path, tmp_path: Path
+) -> None:
+    limited = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); from edge.cli import main; main()"
+    )
+    model, picture = shared_data / "models" / _DETECTOR, shared_data / "images/pets.jpg"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "infer", model, picture, "--save", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 65
+    assert "cannot be written (File too large)" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [("--threads", "65"), ("--threshold", "nan"), ("--mean", "inf"), ("--std", "1,nan")])
+def test_a_number_that_cannot_be_is_refused_before_anything_runs(infer: Callable[..., _Done], flags: tuple) -> None:
+    with pytest.raises(click.BadParameter):
+        infer(_DETECTOR, "cat.jpg", *flags)
