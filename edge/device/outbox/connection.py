@@ -26,7 +26,8 @@ _UNWRITABLE = {
     14: "unable to open database file",
 }
 _CORRUPT = {11: "database disk image is malformed", 26: "file is not a database"}
-_NO_TEXT = "Could not decode to UTF-8"  # Python's own, about a column whose bytes are no text
+# Beginnings: Python's own, about a column whose bytes are no text; and SQLite's, where Python 3.10 tells no code.
+_CORRUPT_BEGINNINGS = ("Could not decode to UTF-8", "malformed database schema")
 
 
 class CorruptError(StoreError):
@@ -111,7 +112,7 @@ def _translating(path: Path) -> Iterator[None]:
     except sqlite3.Error as err:
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
         text = str(err)
-        if code in _CORRUPT or text in _CORRUPT.values() or text.startswith(_NO_TEXT):
+        if code in _CORRUPT or text in _CORRUPT.values() or text.startswith(_CORRUPT_BEGINNINGS):
             raise CorruptError(f"{path}: {text}") from err
         if code in _UNWRITABLE or text in _UNWRITABLE.values():
             raise DiskFullError(f"{path}: {text}") from err
