@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -83,6 +84,9 @@ def _edge() -> None:
 def main() -> None:
     """Run `edge` and exit."""
     _open_what_is_closed()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # JSON is UTF-8 whatever the locale says, and so are labels
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         try:
             _edge(prog_name="edge")
@@ -92,7 +96,7 @@ def main() -> None:
         print(f"edge: {err}", file=sys.stderr)  # noqa: T201 - the command line speaks
         sys.exit(err.exit_code)
     except OSError as err:
-        _give_up_on_output(err)
+        _give_up(err)
 
 
 def _open_what_is_closed() -> None:
@@ -105,9 +109,12 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, os.fdopen(handle, mode, encoding="utf-8", closefd=False))
 
 
-def _give_up_on_output(err: OSError) -> None:
-    """End because stdout takes no more; raises `err` again where it is about anything else."""
-    if err.filename is not None or err.errno not in {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF}:
+def _give_up(err: OSError) -> NoReturn:
+    """End because a file cannot be used, or stdout takes no more; raises `err` again where it is about neither."""
+    if err.filename is not None:
+        print(f"edge: {err.filename}: {err.strerror}", file=sys.stderr)  # noqa: T201
+        sys.exit(_EX_IOERR)
+    if err.errno not in {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF}:
         raise err
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes once more at exit; let that go nowhere
     if err.errno == errno.EPIPE:

@@ -183,8 +183,8 @@ def read_clip(path: Path, *, every: int = 1) -> Iterator[tuple[int, Array]]:
 
 
 def _open_clip(path: Path) -> cv2.VideoCapture:
-    if not path.is_file():
-        raise MediaError(f"{path}: no such file")
+    with _naming(str(path)):
+        open_file(path).close()  # says what is wrong with it, which OpenCV does not
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise MediaError(f"{path}: not a clip that can be read here")

@@ -69,6 +69,24 @@ def test_a_reader_that_went_away_ends_it_without_a_word() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_output_is_utf8_whatever_the_locale_says() -> None:
+    code = "import sys; from edge import cli; sys.argv = ['edge', '--\\u7248']; cli.main()"
+    posix = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT | posix, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "No such option" in done.stderr.decode()
+    assert "--版" in done.stderr.decode()
+
+
+def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    done = run(*EDGE, "demo", "--headless", "--dir", str(tmp_path / ("x" * 300)))
+    assert done.returncode == 74
+    assert done.stderr.endswith("File name too long\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_closed_standard_streams_are_silence() -> None:
     done = run("sh", "-c", f"{sys.executable} -c 'from edge.cli import main; main()' --version <&- >&-")
     assert (done.returncode, done.stderr) == (0, "")

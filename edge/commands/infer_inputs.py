@@ -84,7 +84,7 @@ def _walk(argument: str, suffixes: frozenset[str]) -> list[_Place]:
     root = Path(argument)
     if not argument:  # to `Path` the folder that we stand in, to a person a variable that was not set
         return [_Place(path=root, below=root, fault=MediaError("expected the name of a file, got an empty one"))]
-    if argument == "-" or not root.is_dir():
+    if argument == "-" or not _is_folder(root):
         return [_Place(path=root, below=Path(root.name))]
     found = [
         _Place(path=path, below=path.relative_to(root))
@@ -157,6 +157,13 @@ def _texts(arguments: Sequence[str], *, is_text: bool) -> Iterator[Given]:
             )
         else:
             yield _literal(argument)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, a folder not to be entered: told when it is read
+        return False
 
 
 def _exists(argument: str) -> bool:

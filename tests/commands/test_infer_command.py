@@ -416,3 +416,9 @@ def test_a_disk_that_is_full_leaves_no_part_of_a_picture(
 def test_a_number_that_cannot_be_is_refused_before_anything_runs(infer: Callable[..., _Done], flags: tuple) -> None:
     with pytest.raises(click.BadParameter):
         infer(_DETECTOR, "cat.jpg", *flags)
+
+
+def test_a_name_that_is_too_long_costs_only_itself(infer: Callable[..., _Done], shared_data: Path) -> None:
+    done = infer(_DETECTOR, "x" * 5000, "x" * 5000 + ".mp4", shared_data / "images/pets.jpg", "--json")
+    assert (done.code, len(done.lines)) == (65, 3)
+    assert done.err.count("File name too long") == 2
