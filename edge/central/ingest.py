@@ -29,6 +29,7 @@ from edge.central.store.arrived import (
     check_state,
     read_rows,
 )
+from edge.central.store.database import GoneError
 from edge.clock import Clock
 from edge.contract.ids import check_name
 from edge.contract.messages import Nack, decode_batch, decode_state, encode_receipt
@@ -134,6 +135,8 @@ class Ingest:
                 while self.step():
                     pass
                 self._backoff.reset()
+            except GoneError:
+                raise
             except StoreError as err:
                 _log.warning("central: %s; trying again", err)
                 if not is_last:

@@ -159,13 +159,18 @@ class PipelineState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Birth, health and death of a device, retained. A death is believed only for the last seen `session`."""
+    """Birth, health and death of a device, retained. A death is believed only for the last seen `session`.
+
+    `settled`: the device holds no row below this seq of its epoch, nor a gap that tells of one. What the centre lacks
+    there will never come: it held it once, and was restored from an older copy.
+    """
 
     online: bool
     session: int
     epoch: int
     made_ms: int = 0
     next_seq: int = 0
+    settled: int = 0
     version: str = ""
     backlog_rows: int = 0
     backlog_bytes: int = 0

@@ -55,6 +55,8 @@ class BacklogStatus(Protocol):
     @property
     def next_seq(self) -> int: ...  # noqa: D102
     @property
+    def settled(self) -> int: ...  # noqa: D102
+    @property
     def rows(self) -> int: ...  # noqa: D102
     @property
     def size_bytes(self) -> int: ...  # noqa: D102
@@ -323,6 +325,7 @@ class Session:
             session=self._session,
             epoch=waiting.epoch,
             next_seq=waiting.next_seq,
+            settled=waiting.settled,
             made_ms=self._clock.wall_ms(),
             backlog_rows=waiting.rows,
             backlog_bytes=waiting.size_bytes,

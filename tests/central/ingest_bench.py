@@ -131,11 +131,12 @@ class Centre:
         epoch: int = 7,
         session: int = 3,
         next_seq: int = 1,
+        settled: int = 0,
         online: bool = True,
         retained: bool = False,
         device: str = "porch-pi",
     ) -> None:
-        state = State(online=online, session=session, epoch=epoch, next_seq=next_seq, version="1.0")
+        state = State(online=online, session=session, epoch=epoch, next_seq=next_seq, settled=settled, version="1.0")
         self.give(DeviceTopics(fleet="home", device=device).state, encode_state(state), retained=retained)
 
     def step(self) -> list[Receipt]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -148,3 +149,42 @@ def test_whatever_is_lost_repeated_and_reordered_the_books_say_what_a_plain_set_
         assert (status.rows, status.lost) == (len(held), len(told - held))
         assert status.epochs[0].missing == max(covered) - len(covered)
         centre.close()
+
+
+def test_a_centre_restored_from_an_older_copy_says_how_many_rows_it_forgot(tmp_path: Path) -> None:
+    """Their device was told that they are safe, and holds them no longer: they are not pending."""
+    for name in ("now", "copy"):
+        (tmp_path / name).mkdir()
+    centre = Centre(tmp_path / "now")
+    centre.send(rows(1, 4))
+    centre.close()
+    shutil.copy(tmp_path / "now" / "central.db", tmp_path / "copy")
+    centre = Centre(tmp_path / "now")
+    centre.send(rows(5, 10))
+    centre.close()
+    restored = Centre(tmp_path / "copy")
+    restored.send(rows(11, 12))
+    restored.state(next_seq=15, settled=11)
+    restored.step()
+    status = restored.status()
+    assert (status.verdict, status.pending) == ("short by 6 rows", 2)
+    restored.send((gap_row(14, (13, 13)),))
+    assert (restored.status().verdict, restored.status().pending) == ("short by 6 rows", 0)
+    restored.close()
+
+
+def test_numbers_below_what_is_settled_that_a_gap_tells_of_are_not_short(centre: Centre) -> None:
+    centre.send(rows(1, 2))
+    centre.send((gap_row(9, (4, 8)),))
+    centre.state(next_seq=10, settled=9)
+    centre.step()
+    assert centre.status().verdict == "short by 1 row"
+    centre.send(rows(3, 3))
+    assert centre.status().verdict == "complete"
+
+
+def test_an_older_account_of_what_is_settled_changes_nothing(centre: Centre) -> None:
+    centre.state(next_seq=9, settled=6)
+    centre.state(next_seq=9, settled=2, retained=True)
+    centre.step()
+    assert centre.status().verdict == "short by 5 rows"

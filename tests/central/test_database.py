@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.central.store.database import open_reader, open_writer
+from edge.central.store.database import GoneError, open_reader, open_writer
 from edge.central.store.read import Reader
 from edge.central.store.schema import METADATA
 from edge.central.store.write import Store
@@ -134,3 +134,30 @@ def test_a_full_disk_is_told_as_such_and_the_same_commit_succeeds_later(centre: 
         connection.exec_driver_sql("PRAGMA max_page_count = 100000")
     (receipt,) = centre.step()
     assert receipt.upto == 900
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_no_receipt_is_given_for_a_database_that_was_taken_away(centre: Centre, *, is_replaced: bool) -> None:
+    """The kernel keeps a deleted file for whoever has it open: what it takes is gone with the process."""
+    centre.send(rows(1, 2))
+    path = centre.folder / "central.db"
+    path.rename(centre.folder / "elsewhere.db")
+    if is_replaced:
+        path.touch()
+    centre.data(rows(3, 4))
+    with pytest.raises(GoneError, match="deleted or replaced"):
+        centre.ingest.step()
+    centre.ingest.start()
+    with pytest.raises(GoneError):
+        centre.ingest.stop()
+    assert len(centre.wire.receipts) == 1
+
+
+def test_tables_of_the_first_version_are_brought_up_to_date_with_all_rows(centre: Centre) -> None:
+    centre.send(rows(1, 3))
+    centre.close()
+    with closing(sqlite3.connect(centre.folder / "central.db")) as database, database:
+        database.execute("ALTER TABLE epoch DROP COLUMN settled")
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+    Store.open(centre.url).close()
+    assert centre.ask("SELECT upto, settled FROM epoch") == [(3, 0)]

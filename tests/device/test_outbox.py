@@ -608,3 +608,19 @@ def test_rows_that_arrive_together_share_a_commit(path: Path) -> None:
         commits.clear()
         put(outbox, *range(2, 22))
         assert len(commits) <= 2
+
+
+def test_the_status_tells_below_which_number_nothing_waits(path: Path) -> None:
+    clock = ManualClock()
+    with Outbox(path, OutboxConfig(group_ms=0, debug_mb=2 * KB), clock) as outbox:
+        put(outbox, 1, 2)
+        clock.advance(60)
+        answer(outbox, ranges=(Range(1, 2),))
+        outbox.flush()
+        assert outbox.status().settled == 3
+        put(outbox, *range(40), row_class=RowClass.DEBUG, size=100)
+        answer(outbox, ranges=(Range(3, 3), Range(30, 43)))
+        clock.advance(60)
+        outbox.flush()
+        (lost,) = gaps_of(outbox, "quota")
+        assert outbox.status().settled == lost.lo, "a gap that waits tells of numbers from there on"

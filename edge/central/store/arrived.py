@@ -164,6 +164,7 @@ def check_state(state: State) -> State:
         "session": state.session,
         "epoch": state.epoch,
         "next_seq": state.next_seq,
+        "settled": state.settled,
         "backlog_rows": state.backlog_rows,
         "backlog_bytes": state.backlog_bytes,
     }

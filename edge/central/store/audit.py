@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from edge.central.store.arrived import MAX_NUMBER
 from edge.contract.messages import EpochStart, Gap
 
-__all__ = ["EpochKey", "Extent", "advance", "record_gap", "record_start", "report_incident"]
+__all__ = ["EpochKey", "Extent", "advance", "record_gap", "record_settled", "record_start", "report_incident"]
 
 _STRIDE = 512  # rows looked at in one go: a hole that stays open costs one such look a commit
 
@@ -101,6 +101,14 @@ def _over_rows(database: sqlite3.Connection, key: EpochKey, upto: int) -> int:
         upto = int(highest)
         if count < _STRIDE:
             return upto
+
+
+def record_settled(database: sqlite3.Connection, key: EpochKey, settled: int) -> None:
+    """The device holds nothing below `settled` any more. It only ever grows, whatever order states come in."""
+    database.execute(
+        "UPDATE epoch SET settled = ? WHERE device = ? AND epoch = ? AND settled < ?",
+        (settled, key.device, key.epoch, settled),
+    )
 
 
 def record_gap(database: sqlite3.Connection, key: EpochKey, body: Gap) -> None:

@@ -20,7 +20,7 @@ from edge.errors import ConfigError, DiskFullError, MissingExtraError, ProtocolE
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["open_reader", "open_writer", "path_of", "translating"]
+__all__ = ["GoneError", "file_of", "open_reader", "open_writer", "path_of", "translating"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +29,19 @@ _BUSY_S = 30.0  # a backup or a second reader may hold the file for moments; lon
 # A full check reads the whole file: seconds for this much from an SD card. Larger files are checked as they are read.
 _CHECKED_BYTES = 64 * 1024 * 1024
 _DAMAGED = ("malformed", "not a database", "file is encrypted", "corrupt")
+
+
+class GoneError(StoreError):
+    """The file has been deleted or replaced while it was open; only opening anew helps."""
+
+
+def file_of(path: Path) -> tuple[int, int] | None:
+    """Which file `path` names now, None when it names none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def path_of(url: str) -> Path:

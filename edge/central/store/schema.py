@@ -78,6 +78,8 @@ epoch = Table(
     Column("prev", BigInteger),
     Column("ended", Integer, nullable=False, server_default="0"),  # a later epoch names this one
     Column("end_seq", BigInteger),  # the next seq it would have given, None where the device does not know
+    # By the device's account nothing below this seq waits there; what is not here either will never come.
+    Column("settled", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

@@ -22,6 +22,7 @@ _STALE_MS = 180_000
 class EpochStatus:
     """One lineage. `lost` numbers were told as gaps; `missing` are neither here nor told.
 
+    `gone` of the missing can come no more: their epoch is over, or the device holds them no longer.
     `end` is the last number that the device gave, as far as known; `is_ended` when a later epoch followed.
     """
 
@@ -35,6 +36,7 @@ class EpochStatus:
     end: int | None
     is_ended: bool
     missing: int
+    gone: int
     verdict: str
 
 
@@ -75,8 +77,8 @@ def _devices(reader: Reader, now_ms: int, fleet: str | None) -> tuple[DeviceStat
     for key, fleet_name, name, is_online, last_ms, version, current, next_seq, backlog_rows in found:
         who = f"{fleet_name}/{name}"
         epochs = _epochs(reader, key, current, next_seq)
-        short = sum(each.missing for each in epochs if each.epoch != current)
-        pending = sum(each.missing for each in epochs if each.epoch == current)
+        short = sum(each.gone for each in epochs)
+        pending = sum(each.missing - each.gone for each in epochs)
         statuses.append(
             DeviceStatus(
                 fleet=fleet_name,
@@ -100,16 +102,18 @@ def _devices(reader: Reader, now_ms: int, fleet: str | None) -> tuple[DeviceStat
 
 def _epochs(reader: Reader, device: int, current: int | None, next_seq: int | None) -> tuple[EpochStatus, ...]:
     found = reader.ask(
-        "SELECT epoch, opened_ms, why, upto, highest, ended, end_seq FROM epoch WHERE device = ? "
+        "SELECT epoch, opened_ms, why, upto, highest, ended, end_seq, settled FROM epoch WHERE device = ? "
         "ORDER BY opened_ms, epoch",
         (device,),
     )
     statuses = []
-    for epoch, opened_ms, why, upto, highest, ended, end_seq in found:
+    for epoch, opened_ms, why, upto, highest, ended, end_seq, settled in found:
         rows, lost = _held(reader, device, epoch, upto)
         claim = end_seq if ended else next_seq if epoch == current else None
         end = claim - 1 if claim else None
         missing = max(end or 0, highest) - rows - lost
+        is_over = bool(ended) or epoch != current
+        gone = missing if is_over else min(missing, _gone(reader, device, epoch, upto, settled))
         statuses.append(
             EpochStatus(
                 epoch=epoch,
@@ -122,15 +126,16 @@ def _epochs(reader: Reader, device: int, current: int | None, next_seq: int | No
                 end=end,
                 is_ended=bool(ended),
                 missing=missing,
-                verdict=_verdict(missing, is_ended=bool(ended), is_current=epoch == current, is_end_known=bool(claim)),
+                gone=gone,
+                verdict=_verdict(missing, gone, is_ended=bool(ended), is_end_known=bool(claim)),
             )
         )
     return tuple(statuses)
 
 
-def _verdict(missing: int, *, is_ended: bool, is_current: bool, is_end_known: bool) -> str:
+def _verdict(missing: int, gone: int, *, is_ended: bool, is_end_known: bool) -> str:
     if missing:
-        return f"{_rows(missing)} pending" if is_current and not is_ended else f"short by {_rows(missing)}"
+        return f"short by {_rows(gone)}" if gone else f"{_rows(missing)} pending"
     if is_ended and not is_end_known:
         return "complete as far as known: its device lost count"
     return "complete"
@@ -154,6 +159,23 @@ def _held(reader: Reader, device: int, epoch: int, upto: int) -> tuple[int, int]
         lost_below += absent if hi <= upto else 0
     beyond = _count(reader, "SELECT count(*) FROM row WHERE device = ? AND epoch = ? AND seq > ?", device, epoch, upto)
     return upto - lost_below + beyond, lost
+
+
+def _gone(reader: Reader, device: int, epoch: int, upto: int, settled: int) -> int:
+    """Numbers below `settled` that are neither here nor told as lost."""
+    if settled - 1 <= upto:
+        return 0
+    here = "SELECT count(*) FROM row WHERE device = ? AND epoch = ? AND seq BETWEEN ? AND ?"
+    lo, hi = upto + 1, settled - 1
+    explained = _count(reader, here, device, epoch, lo, hi)
+    told = reader.ask(
+        "SELECT lo, hi FROM gap WHERE device = ? AND epoch = ? AND hi >= ? AND lo <= ? ORDER BY lo, hi",
+        (device, epoch, lo, hi),
+    )
+    for from_seq, to_seq in _merged(told):
+        first, last = max(from_seq, lo), min(to_seq, hi)
+        explained += last - first + 1 - _count(reader, here, device, epoch, first, last)
+    return hi - lo + 1 - explained
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

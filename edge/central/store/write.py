@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from edge.central.store.arrived import MAX_NUMBER, Answer, Delivery, Message, Refused, Sender, StateSeen
-from edge.central.store.audit import EpochKey, advance, record_gap, record_start, report_incident
-from edge.central.store.database import open_writer, path_of, translating
+from edge.central.store.audit import EpochKey, advance, record_gap, record_settled, record_start, report_incident
+from edge.central.store.database import GoneError, file_of, open_writer, path_of, translating
 from edge.central.store.presence import Presence, note_state
 from edge.contract.bodies import UNREADABLE
 from edge.contract.messages import EpochStart, Gap, Nack, Range, Receipt, Row, decode_body
@@ -73,6 +73,7 @@ class Store:
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
         self._path = path
+        self._file = file_of(path)
         self._devices: dict[Sender, int] = {}
         self._fresh: dict[Sender, int] = {}
         self.inserted = 0
@@ -97,10 +98,13 @@ class Store:
         """Take all messages in one transaction and return what may be said about them now.
 
         Raises:
+            GoneError: the file was deleted or replaced; what it took now would end with this process.
             StoreError: the database failed; nothing was taken, and the same call may succeed later.
             ProtocolError: a message holds what the tables cannot; nothing was taken. Find it by committing each alone.
         """
         self._fresh = {}
+        if file_of(self._path) != self._file:
+            raise GoneError(f"central database {self._path} was deleted or replaced while in use; start anew")
         with translating(self._path), self._engine.begin() as connection:
             # The driver's own connection inside SQLAlchemy's transaction: a dozen small statements a device would
             # otherwise cost 35 us each instead of 5.
@@ -226,7 +230,9 @@ class Store:
             report_incident(database, "cloned", str(seen.sender), detail, now_ms)
         if not seen.state.online or not seen.state.epoch:
             return None
-        extent = advance(database, EpochKey(device, seen.state.epoch), now_ms)
+        key = EpochKey(device, seen.state.epoch)
+        extent = advance(database, key, now_ms)
+        record_settled(database, key, seen.state.settled)
         receipt = Receipt(epoch=seen.state.epoch, upto=extent.upto, highest=extent.highest, session=seen.state.session)
         return Answer(sender=seen.sender, receipt=receipt)
 

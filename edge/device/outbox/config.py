@@ -63,12 +63,14 @@ class OutboxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class OutboxStatus:
     """How an outbox is, as of its last commit.
 
-    `rows` and `size_bytes` count what no receipt has settled yet; `evicted`, `refused` and `dead` count rows since the
-    database was made: pushed out by a quota, never committed (disk full, queue full, too large), refused by the centre.
+    `rows` and `size_bytes` count what no receipt has settled yet; below seq `settled` nothing of this epoch waits any
+    more. `evicted`, `refused` and `dead` count rows since the database was made: pushed out by a quota, never committed
+    (disk full, queue full, too large), refused by the centre.
     """
 
     epoch: int
     next_seq: int
+    settled: int
     rows: int
     size_bytes: int
     evicted: int = 0

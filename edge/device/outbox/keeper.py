@@ -32,6 +32,7 @@ _SETTLE_S = 1.0
 # While the disk is full each attempt costs writes; trying at every row would wear a card that is in trouble already.
 _FULL_RETRY_S = 1.0
 _REFILL_S = 60.0
+_SETTLED_S = 10.0  # two queries; a state tells the result once a minute
 # Rows that queued up behind a slow commit share the next: 200 instead of 50 cost a third less processor time each.
 _BACKLOG_GROUPS = 4
 
@@ -67,6 +68,9 @@ class Keeper:
         self._committed_s = clock.monotonic_s() - 1e6
         self._full_until_s: float | None = None
         self._refill_at_s = 0.0
+        self._settled_in = 0
+        self._settled_below = 0
+        self._settled_until_s = 0.0
 
     def open(self) -> None:
         """Open the database, whatever state it is in.
@@ -353,6 +357,7 @@ class Keeper:
         status = OutboxStatus(
             epoch=books.epoch,
             next_seq=books.next_seq(books.epoch),
+            settled=self._settled(),
             rows=books.total_rows(),
             size_bytes=books.total_bytes(),
             evicted=books.evicted,
@@ -361,6 +366,19 @@ class Keeper:
             is_full=self._full_until_s is not None,
         )
         self._publish(status, has_news=has_news)
+
+    def _settled(self) -> int:
+        """Looked up now and then: what was settled once stays so, within an epoch."""
+        assert self._opened is not None  # noqa: S101 - `_tell` has looked
+        epoch = self._opened.ledger.books.epoch
+        now_s = self._clock.monotonic_s()
+        if self._settled_in != epoch or now_s >= self._settled_until_s:
+            self._settled_in, self._settled_until_s, self._settled_below = epoch, now_s + _SETTLED_S, 0
+            try:
+                self._settled_below = self._opened.ledger.settled()
+            except StoreError as err:
+                _log.debug("outbox: cannot tell what is settled: %s", err)
+        return self._settled_below
 
 
 def _reason(error: StoreError) -> str:

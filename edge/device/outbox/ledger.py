@@ -237,6 +237,13 @@ class Ledger:
             body = encode_body(Gap(ranges=part, why=why, made_ms=self._clock.wall_ms()))
             self.append(RowClass.GAP, body, epoch=epoch)
 
+    def settled(self) -> int:
+        """Below this seq of the current epoch no row waits, and no gap tells of a number."""
+        epoch = self.books.epoch
+        lowest = self._connection.execute("SELECT min(seq) FROM row WHERE epoch = ?", (epoch,))[0][0]
+        told = [gap.ranges[0].lo for _, body in self._rows_of(epoch, RowClass.GAP) if (gap := _gap(body)) is not None]
+        return min((self.books.next_seq(epoch) if lowest is None else lowest, *told))
+
     def _rows_of(self, epoch: int, row_class: RowClass) -> list[tuple[int, bytes]]:
         rows = self._connection.execute(
             "SELECT seq, body FROM row WHERE epoch = ? AND class = ? AND class <> 1 ORDER BY seq",

@@ -54,7 +54,7 @@ class Outbox:
         self._turn_began_s: float | None = None
         self._failure: BaseException | None = None
         self._watchers: list[Callable[[], None]] = []
-        self._status = OutboxStatus(epoch=0, next_seq=0, rows=0, size_bytes=0)
+        self._status = OutboxStatus(epoch=0, next_seq=0, settled=0, rows=0, size_bytes=0)
 
     def __enter__(self) -> Outbox:
         """Open the database.
