@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from edge.contract.messages import Quality
 
-__all__ = ["Change", "QualityWatch"]
+__all__ = ["Change", "Name", "QualityWatch"]
 
 Name: TypeAlias = Literal["camera_obstructed", "camera_blurred", "camera_moved"]
 

@@ -11,11 +11,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
 import pytest
 
+from edge.compute.watch import Name
 from edge.contract.manifest import decode_manifest
 from edge.device.config import ModelHints, load_config
 from edge.dropin.found import Overrides
@@ -93,6 +95,19 @@ def test_the_example_manifest_and_the_example_config_are_accepted(tmp_path: Path
     path = tmp_path / "edge.toml"
     path.write_text(least)
     assert load_config(path, environ={}, is_checking_files=False).pipelines[0].name == "porch"
+
+
+def test_every_event_that_a_device_can_send_is_in_the_protocol() -> None:
+    text = (_ROOT / "docs/reference/protocol.md").read_text(encoding="utf-8")
+    sent = set(get_args(Name))
+    for path in (_ROOT / "edge/device").rglob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        sent |= set(re.findall(r'Event\(\s*name="(\w+)"', code))
+        sent |= set(re.findall(r'(?:\._event|\.alarm)\(\s*"(\w+)"', code))
+        sent |= set(re.findall(r'_refused\(config\.name, "(\w+)"', code))
+    assert {"source", "pipeline", "frame", "text", "config", "outbox"} <= sent, "this test no longer finds the events"
+    told = {name for line in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)}
+    assert sent <= told, sent - told
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=_name)
