@@ -238,7 +238,8 @@ class Daemon:
 
     def _start(self, config: PipelineConfig) -> Assembled:
         outlet = _Outlet(config, self._outbox, self._session)
-        return assemble(config, outlet, Shared(supervisor=self._supervisor, clock=self._clock))
+        shared = Shared(supervisor=self._supervisor, clock=self._clock, data_dir=self._config.device.data_dir)
+        return assemble(config, outlet, shared)
 
     def _state(self) -> State:
         """What the session cannot know. On the thread `session`."""

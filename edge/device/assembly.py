@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge.clock import Clock
 from edge.compute.gate_config import GateConfig
@@ -19,6 +20,7 @@ from edge.contract.messages import Event, RowClass, TextRequest
 from edge.device.capture import FrameReader, TextReader
 from edge.device.config import PipelineConfig
 from edge.device.frame import Frame, Text
+from edge.device.hands import Hands
 from edge.device.mailbox import Bounded, Latest
 from edge.device.pipeline import Outlet, tell_change
 from edge.device.running import Running
@@ -45,6 +47,7 @@ class Shared:
 
     supervisor: Supervisor
     clock: Clock
+    data_dir: Path | None = None  # for notes that outlive the process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,13 @@ def _texts(config: PipelineConfig, source_config: TextSourceConfig, outlet: Outl
         config.name,
         reader=reader,
         box=Bounded[Text](_TEXTS),
-        work=TextWork(config.name, max_chars=_MAX_CHARS, keep_chars=config.keep_text_chars, clock=shared.clock),
+        work=TextWork(
+            config.name,
+            max_chars=_MAX_CHARS,
+            keep_chars=config.keep_text_chars,
+            clock=shared.clock,
+            hands=None if shared.data_dir is None else Hands(shared.data_dir / f"{config.name}.hand"),
+        ),
         open_model=lambda: _open_model(config, shared.clock),
         outlet=outlet,
         supervisor=shared.supervisor,

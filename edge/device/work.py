@@ -9,6 +9,7 @@ Thread: `pipeline:<name>`. A `Meter` may be read from any.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from edge.compute.tensors import Array
 from edge.compute.watch import Change
 from edge.contract.messages import GateReport, InputKind, Item, ModelRef, Quality, Result, Timing
 from edge.device.frame import Frame, Text
+from edge.device.hands import Hands
 from edge.errors import InferenceError, MediaError
 
 if TYPE_CHECKING:
@@ -226,18 +228,22 @@ class TextWork:
         max_chars: longest text that reaches the model; a tokenizer's time and memory grow with it.
         keep_chars: how much of the text its result carries; 0 keeps none, for privacy and for room.
         clock: for the age of an answer.
+        hands: where it is noted what the model works on, so that a text that ends the process is not tried for ever.
     """
 
     kind = InputKind.TEXT
 
-    def __init__(self, name: str, *, max_chars: int, keep_chars: int, clock: Clock) -> None:
+    def __init__(self, name: str, *, max_chars: int, keep_chars: int, clock: Clock, hands: Hands | None = None) -> None:
         self._name = name
+        self._hands = hands
         self._max_chars = max_chars
         self._keep_chars = keep_chars
         self._clock = clock
 
     def prepare(self) -> None:
         """See `Work`. The model brings all that texts need."""
+        if self._hands is not None:
+            self._hands.open()
 
     def infer(self, model: Predictor, item: Text, meter: Meter) -> Answer | None:
         """See `Work`."""
@@ -246,7 +252,8 @@ class TextWork:
         if any("\ud800" <= char <= "\udfff" for char in item.text):
             # A lone surrogate is what is left of bytes that were not UTF-8; no tokenizer and no message can hold it.
             raise MediaError("not valid Unicode; send UTF-8")
-        prediction = model.infer_text(item.text)
+        with nullcontext() if self._hands is None else self._hands.holding(item.text):
+            prediction = model.infer_text(item.text)
         meter.frame_age_ms = round((self._clock.monotonic_s() - item.captured_s) * 1000, 2)
         result = Result(
             pipeline=self._name,
