@@ -9,6 +9,7 @@ Thread: any; pure but for `read_text`.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ __all__ = ["Document", "parse", "read_text"]
 T = TypeVar("T", bound=Struct)
 
 _LARGEST_BYTES = 16 << 20  # a thousand pipelines are 1 MB
+_LARGEST_INT = 2**63 - 1  # what TOML promises to keep
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -131,6 +133,10 @@ class Document:
         if words and isinstance(raw, str) and raw not in words:
             self.problem(path, f"unknown value {raw!r}; {_suggest(raw, words)}")
             return None
+        impossible = _impossible(raw)
+        if impossible:
+            self.problem(path, impossible)
+            return None
         try:
             return msgspec.convert(raw, hint, strict=path not in self._origins, dec_hook=_decode_path)
         except msgspec.ValidationError as err:
@@ -219,6 +225,21 @@ def _suggest(word: str, known: list[str]) -> str:
     return f'did you mean "{close[0]}"?' if close else "known: " + ", ".join(known)
 
 
+def _impossible(raw: object) -> str:
+    """What TOML can write and no setting can mean; empty for all else."""
+    match raw:
+        case float() if not math.isfinite(raw):
+            return f"expected a finite number, found {raw}"
+        case int() if abs(raw) > _LARGEST_INT:
+            return f"{raw} is past 64 bits"
+        case str() if "\0" in raw:
+            return "a NUL character can stand in no path, name or address"
+        case list():
+            return next(filter(None, map(_impossible, raw)), "")
+        case _:
+            return ""
+
+
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", list: "an array"}
 
 
@@ -239,5 +260,7 @@ def _plain(message: str) -> str:
 
 def _decode_path(type_: type[Any], raw: object) -> object:
     if issubclass(type_, Path) and isinstance(raw, str):
+        if not raw:  # to `Path` the folder itself
+            raise ValueError("expected a path, found an empty string")
         return Path(raw)
     raise NotImplementedError(f"{type_} cannot stand in a config file")

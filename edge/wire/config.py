@@ -16,6 +16,8 @@ __all__ = ["BROKER_FILES", "BrokerConfig"]
 BROKER_FILES = ("password_file", "ca_file", "cert_file", "key_file")  # the keys that name a file
 
 _MAX_PORT = 65535
+_HOUR_S = 3600
+_DAY_S = 86_400
 _MAX_INFLIGHT = 65535  # MQTT's packet ids have 16 bits
 
 
@@ -54,7 +56,14 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             (not self.host, "host is empty: expected a name or an address"),
             (not 0 < self.port <= _MAX_PORT, f"port {self.port}: expected 1 to {_MAX_PORT}"),
             (not 0 < self.keepalive_s <= _MAX_PORT, f"keepalive_s {self.keepalive_s}: expected 1 to {_MAX_PORT}"),
-            (self.connect_timeout_s <= 0, f"connect_timeout_s {self.connect_timeout_s}: expected more than 0"),
+            (
+                not 0 < self.connect_timeout_s <= _HOUR_S,
+                f"connect_timeout_s {self.connect_timeout_s}: expected above 0 and at most {_HOUR_S}",
+            ),
+            (
+                not 0 < self.reconnect_max_s <= _DAY_S,
+                f"reconnect_max_s {self.reconnect_max_s}: expected above 0 and at most {_DAY_S}",
+            ),
             (
                 not 0 < self.reconnect_min_s <= self.reconnect_max_s,
                 f"reconnect_min_s {self.reconnect_min_s}: expected above 0 and at most {self.reconnect_max_s}",

@@ -140,6 +140,12 @@ masks = [[[0.0, 0.1], [2.0, 0.5], [1.0, 1.0]]]
     [
         ("", "edge.toml", "device is missing"),
         (HEAD, "edge.toml", "no [[pipeline]]"),
+        (HEAD + CAMERA + "[outbox]\nquota_mb = inf\n", "edge.toml:9", "expected a finite number, found inf"),
+        (HEAD + CAMERA + "[outbox]\nquota_mb = nan\n", "edge.toml:9", "expected a finite number, found nan"),
+        (HEAD + CAMERA + f"[outbox]\nqueue_rows = 1{'0' * 30}\n", "edge.toml:9", "past 64 bits"),
+        (HEAD + CAMERA + "[broker]\nhost = 'a\\u0000b'\n".replace("'", '"'), "edge.toml:9", "a NUL character"),
+        (HEAD + CAMERA + "[broker]\nconnect_timeout_s = 1e300\n", "edge.toml:9", "at most 3600"),
+        (HEAD + CAMERA.replace('"model.tflite"', '""'), "edge.toml:5", "expected a path, found an empty string"),
         ("pipeline = 3\n" + HEAD, "edge.toml:1", "double brackets"),
         (HEAD + "[pipeline]\nname = 'x'\n", "edge.toml:3", "double brackets"),
         (HEAD + "[[pipeline]]\nname = 'x'\nsource = 'v4l2'\nmodel='model.tflite'\n", "edge.toml:5", "expected a table"),
