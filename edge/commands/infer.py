@@ -36,7 +36,7 @@ _SAVABLE = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 @click.command("infer")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path, readable=False))
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--json", "is_json", is_flag=True, help="One JSON object a line on stdout, and nothing else.")
 @click.option("--save", type=click.Path(path_type=Path), help="Folder for pictures with the answers drawn in.")

@@ -86,6 +86,11 @@ def _walk(argument: str, suffixes: frozenset[str]) -> list[_Place]:
         return [_Place(path=root, below=root, fault=MediaError("expected the name of a file, got an empty one"))]
     if argument == "-" or not _is_folder(root):
         return [_Place(path=root, below=Path(root.name))]
+    try:
+        next(root.iterdir(), None)
+    except OSError as err:  # `rglob` takes it for an empty one
+        fault = MediaError(f"{argument}: cannot be read ({err.strerror})")
+        return [_Place(path=root, below=root, fault=fault)]
     found = [
         _Place(path=path, below=path.relative_to(root))
         for path in sorted(root.rglob("*"))

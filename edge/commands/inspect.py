@@ -54,7 +54,7 @@ _MEGABYTE = 1_000_000
 
 
 @click.command("inspect")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "is_json", is_flag=True, help="One JSON object, with the manifest in it.")
 @model_options
 def command(*, model: Path, is_json: bool, overrides: Overrides) -> None:

@@ -23,7 +23,7 @@ from edge.dropin.found import Fit, Overrides, Task
 __all__ = ["model_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, readable=False)  # whoever opens it says what is wrong, in a sentence
 
 
 class _Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on

@@ -79,8 +79,10 @@ def export(config: Path | None, data_dir: Path | None, file: Path | None, *, is_
     """Write every waiting row as one JSON object a line, to FILE or stdout; the rows stay where they are."""
     from edge.device.outbox.reader import reading
 
-    output = nullcontext(sys.stdout) if file is None else file.open("w", encoding="utf-8")
-    with reading(_where(config, data_dir)) as reader, output as lines:
+    with (  # the outbox first: where there is none, no empty file either
+        reading(_where(config, data_dir)) as reader,
+        nullcontext(sys.stdout) if file is None else file.open("w", encoding="utf-8") as lines,
+    ):
         count = 0
         try:
             for row in reader.dead() if is_dead else reader.rows():
