@@ -11,6 +11,7 @@ from edge.compute.gate import Gate, GateConfig
 from edge.compute.scene import look, measure
 from edge.compute.watch import QualityWatch
 from edge.contract.messages import Quality
+from edge.media import read_clip
 
 EVEN = (0.125,) * 8
 UPRIGHT = (0.5, 0.1, 0.05, 0.05, 0.15, 0.05, 0.05, 0.05)
@@ -178,19 +179,10 @@ def test_lamps_do_not_move_a_camera(light: float) -> None:
     assert moved(turned(room()), light) == []
 
 
-def clip(path: Path, every: int) -> list[Picture]:
-    capture = cv2.VideoCapture(str(path))
-    frames: list[Picture] = []
-    while (read := capture.read())[0]:
-        frames.append(read[1])
-    capture.release()
-    return frames[::every]
-
-
 def test_people_who_walk_through_a_room_do_not_move_its_camera_and_a_blow_does(shared_data: Path) -> None:
     frames = [
-        turned(cv2.resize(frame, (480, 270), interpolation=cv2.INTER_AREA))
-        for frame in clip(shared_data / "video" / "one-by-one-person-detection.mp4", 2)
+        turned(cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA))
+        for _, frame in read_clip(shared_data / "video" / "one-by-one-person-detection.mp4", every=2)
     ]
     gate, watch = Gate(GateConfig()), QualityWatch()
     told = [change for n, frame in enumerate(frames) for change in watch.observe(gate.decide(frame, n / 5).quality)]
