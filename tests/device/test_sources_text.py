@@ -340,3 +340,15 @@ def test_a_message_for_a_pipeline_that_is_stopped_is_refused() -> None:
 )
 def test_each_config_opens_its_source_and_touches_nothing_yet(config: SourceConfig, name: str) -> None:
     assert type(open_source(config, CLOCK)).__name__ == name
+
+
+def test_lines_that_were_read_are_handed_over_after_a_close(fifo: Path) -> None:
+    source = _lines(fifo)
+    source.open()
+    writer = os.open(fifo, os.O_WRONLY)
+    os.write(writer, b"one\ntwo\nthree\n")
+    assert _next(source) == "one"
+    source.close()
+    assert [_next(source), _next(source)] == ["two", "three"]
+    assert source.read(0) is None
+    os.close(writer)

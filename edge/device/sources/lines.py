@@ -102,9 +102,11 @@ class LinesSource:
         """See `TextSource`."""
         end_s = self._clock.monotonic_s() + timeout_s
         with self._lock:
-            while not self._closed.is_set():
+            while True:
                 if self._ready:
-                    return self._ready.popleft()
+                    return self._ready.popleft()  # also after `close`: a FIFO will not bring it again
+                if self._closed.is_set():
+                    break
                 if self._is_ended or self._file is None:
                     return None
                 left_s = end_s - self._clock.monotonic_s()
