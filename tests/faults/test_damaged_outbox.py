@@ -262,3 +262,17 @@ def test_a_medium_that_hangs_shows_as_a_turn_that_lasts(path: Path) -> None:
         assert future.result(timeout=20)
         outbox.flush()
     assert outbox.busy_s() == 0
+
+
+@pytest.mark.parametrize("highest", [(1 << 53) - 1, 1 << 60])
+def test_a_receipt_of_an_impossible_number_leaves_an_outbox_that_opens_again(path: Path, highest: int) -> None:
+    with Outbox(path, CONFIG) as outbox:
+        put(outbox, "a")
+        receipt = Receipt(epoch=outbox.status().epoch, upto=0, highest=highest, session=SESSION)
+        outbox.settle(receipt, session=SESSION)
+        outbox.flush()
+        put(outbox, "b")
+        epoch = outbox.status().epoch
+    with Outbox(path, CONFIG) as outbox:
+        assert outbox.status().epoch == epoch
+        assert [list(names_in(rows).values()) for rows in contents(outbox).values()] == [["a"], ["b"]]

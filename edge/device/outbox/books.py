@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from edge.contract.ids import is_number
+from edge.contract.ids import MAX_NUMBER, is_number
 from edge.contract.messages import RowClass
 from edge.device.outbox.connection import Connection, CorruptError
 
@@ -114,7 +114,7 @@ class Books:
     def raise_seq(self, epoch: int, at_least: int) -> None:
         """Numbers below `at_least` are taken by someone else."""
         lineage = self.lineages[epoch]
-        lineage.next_seq = max(lineage.next_seq, at_least)
+        lineage.next_seq = max(lineage.next_seq, min(at_least, MAX_NUMBER))
 
     def add(self, row_class: RowClass, rows: int, size_bytes: int) -> None:
         """Count rows that came (or went, negative) with bodies of `size_bytes`."""
