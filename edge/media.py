@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,9 @@ __all__ = [
 PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 CLIP_SUFFIXES = frozenset({".avi", ".h264", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
 LONGEST_TEXT = 1_000_000  # characters; a book of 300 pages has half as many, and a tokenizer takes 30 bytes for each
+_COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})  # these count their frames, for others it is an estimate
+_SLACK_FRAMES = 2  # containers count frames that decoders drop at the end
+_ERRORS_ONLY = 2  # OpenCV's LOG_LEVEL_ERROR
 _BIGGEST_FILE = 512 * 1024 * 1024
 _HEAD_BYTES = 8192  # enough to tell a text from a picture or a model
 
@@ -164,9 +168,10 @@ def read_clip(path: Path, *, every: int = 1) -> Iterator[tuple[int, Array]]:
     """Every `every`-th frame of a clip with its number, counted from 0; frames between are not converted.
 
     Raises:
-        MediaError: missing, empty or no clip.
+        MediaError: missing, empty or no clip; after the last frame, when there should have been more.
     """
     capture = _open_clip(path)
+    said = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if path.suffix.lower() in _COUNTED else 0
     try:
         number = 0
         while capture.grab():
@@ -180,11 +185,18 @@ def read_clip(path: Path, *, every: int = 1) -> Iterator[tuple[int, Array]]:
         capture.release()
     if number == 0:
         raise MediaError(f"{path}: no frame of this clip can be decoded")
+    if number < said - max(_SLACK_FRAMES, said // 50):
+        raise MediaError(f"{path}: ends at frame {number} of {said}; the file is truncated or damaged")
 
 
 def _open_clip(path: Path) -> cv2.VideoCapture:
     with _naming(str(path)):
+        if path.is_fifo():
+            raise MediaError("a FIFO, and a clip must be a file")
         open_file(path).close()  # says what is wrong with it, which OpenCV does not
+    # What a decoder says of a damaged file is not for people; ours is one sentence.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(_ERRORS_ONLY)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise MediaError(f"{path}: not a clip that can be read here")

@@ -422,3 +422,24 @@ def test_a_name_that_is_too_long_costs_only_itself(infer: Callable[..., _Done], 
     done = infer(_DETECTOR, "x" * 5000, "x" * 5000 + ".mp4", shared_data / "images/pets.jpg", "--json")
     assert (done.code, len(done.lines)) == (65, 3)
     assert done.err.count("File name too long") == 2
+
+
+def test_a_clip_that_was_cut_short_is_told_once_after_what_it_holds(shared_data: Path, tmp_path: Path) -> None:
+    whole = (shared_data / "video/one-by-one-person-detection.mp4").read_bytes()
+    (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
+    model = shared_data / "models/vww/vww_96_float.tflite"
+    done = subprocess.run(  # in its own process: decoders write past Python's stderr
+        [
+            *(sys.executable, "-c", "from edge.cli import main; main()"),
+            *("infer", model, tmp_path / "half.mp4", "--every", "200", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 65
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ["items" in line for line in lines] == [True] * 4 + [False]
+    assert done.stderr.count("\n") == 1
+    assert "ends at frame" in done.stderr
