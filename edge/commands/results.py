@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import math
 import os
 import re
 import signal
@@ -97,6 +98,8 @@ def command(
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json: choose one")
+    if min_score is not None and math.isnan(min_score):
+        raise click.BadParameter("NaN is above nothing", param_hint="--min-score")
     query = Query(device=device, pipeline=pipeline, since_ms=since, until_ms=until, label=label, min_score=min_score)
     if limit is None and not as_csv and not as_json:
         limit = _TABLE_LIMIT
@@ -121,7 +124,7 @@ def moment_ms(text: str, clock: Clock) -> int:
     """
     ago = re.fullmatch(r"(\d+)\s*([smhd])", text.strip())
     if ago is not None:
-        return clock.wall_ms() - int(ago[1]) * _UNITS_S[ago[2]] * 1000
+        return max(0, clock.wall_ms() - int(ago[1]) * _UNITS_S[ago[2]] * 1000)  # no device made anything before 1970
     try:
         return round(datetime.fromisoformat(text.strip().replace("Z", "+00:00")).astimezone().timestamp() * 1000)
     except (ValueError, OverflowError, OSError) as err:
