@@ -118,7 +118,7 @@ class Model:
             threads: processor threads the engine may use.
             overrides: what a person knows better than the file.
             interpolation: how pictures change size, instead of what the manifest says. LINEAR takes a tenth of the time
-                of ANTIALIAS, but skips pixels: fine down to half the size, at a sixth a score of 0.89 became 0.25.
+                of ANTIALIAS, but skips pixels: at half the size scores move by up to 0.25, at a sixth 0.89 became 0.25.
             clock: where stage durations come from; the machine's own by default.
 
         Raises:

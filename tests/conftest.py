@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-_SHARED = Path(os.environ.get("EDGE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+SHARED = Path(os.environ.get("EDGE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
 # A run in the background inherits ignored signals, and so would every program that a test stops by one.
@@ -21,9 +21,9 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real models, pictures, clips and texts; the test is skipped where it is absent."""
-    if not (_SHARED / "expected.json").is_file():
+    if not (SHARED / "expected.json").is_file():
         pytest.skip("the shared test data is not on this machine")
-    return _SHARED
+    return SHARED
 
 
 @pytest.fixture(scope="session")
