@@ -90,7 +90,7 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     gate: GateConfig = GateConfig()  # cameras only
     # How frames shrink to the model's input. "exact" is the filter the manifest names, the same as `edge infer` uses;
     # it takes 1.5 ms of processor time from 768x432, 4 ms from 720p. "fast" reads four pixels for each one it makes: a
-    # tenth of that. Scores move: a detector's by 0.05 down to half the size, a classifier's by up to 0.25, and at a third
+    # tenth of that. Scores move: a detector's by 0.05 down to half the size, a classifier's by up to 0.25; at a third
     # some labels change. Compare on your own pictures first (`./run bench resize` shows how).
     resize: Literal["exact", "fast"] = "exact"
     live: bool = True  # each result as plain JSON on `live/<pipeline>`, for home automation; never relied upon
