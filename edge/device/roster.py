@@ -96,8 +96,15 @@ def _fingerprint(config: PipelineConfig) -> _Fingerprint:
     found = []
     for path in (config.model, config.labels):
         if path is not None:
-            found += [_stamp(file) for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+            found += [_stamp(file) for file in _files(path)]
     return tuple(found)
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        return sorted(path.iterdir()) if path.is_dir() else [path]
+    except OSError:
+        return [path]  # whoever opens the model says what is wrong with it
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from msgspec.structs import replace
 
 from edge.contract.messages import PipelineState, SourceState, TextRequest
 from edge.device.assembly import Assembled
@@ -104,3 +105,10 @@ def test_a_text_that_nobody_takes_is_let_go(bench: Bench, case: str) -> None:
     taken: list[int] = []
     bench.roster.push("nobody" if case == "nobody" else "a", TextRequest(text="hello"), lambda: taken.append(1))
     assert taken == [1]
+
+
+def test_a_model_path_that_cannot_even_be_looked_at_stops_no_reload(bench: Bench) -> None:
+    bench.roster.apply([bench.config("a")], 1.0)
+    bad = replace(bench.config("b"), model=bench.folder / ("x" * 300))
+    assert bench.roster.apply([bench.config("a"), bad], 1.0) == ("b",)
+    assert bench.log == ["start a", "start b"]
