@@ -33,8 +33,8 @@ from edge.errors import MissingExtraError
 
 __all__ = ["Assembled", "Shared", "assemble"]
 
-# Frames of a clip on their way: one is inferred, one waits, one is being decoded. Each is megabytes.
-_FRAMES = 2
+# Frames of a clip that wait, besides the one that is inferred and the one that is decoded. Each is megabytes.
+_FRAMES = 1
 # Texts on their way to the model. The source keeps the rest where it is: in the file, in the pipe, in its own bound.
 _TEXTS = 64
 # Longest text that reaches a model. No tokenizer here looks at more than some hundred words; above it, time is wasted.

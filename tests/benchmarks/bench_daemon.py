@@ -65,9 +65,9 @@ class Run:
         raise SystemExit("daemon: it ended before its first result")
 
     def memory_mb(self) -> dict[str, float]:
-        """In units of 2^20 bytes, as ps and systemd's MemoryHigh count."""
+        """In units of 10^6 bytes."""
         found = dict(re.findall(r"(\w+):\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text()))
-        return {key: int(found[key]) / 1024 for key in ("VmRSS", "VmHWM", "RssAnon")}
+        return {key: int(found[key]) * 1024 / 1e6 for key in ("VmRSS", "VmHWM", "RssAnon")}
 
     def cpu_s(self) -> float:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
