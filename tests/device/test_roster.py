@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from msgspec.structs import replace
 
 from edge.contract.messages import PipelineState, SourceState, TextRequest
 from edge.device.assembly import Assembled
