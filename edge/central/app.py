@@ -18,6 +18,7 @@ from edge.central.store.database import path_of
 from edge.central.store.write import Store
 from edge.clock import Clock
 from edge.contract.topics import CentralTopics
+from edge.lock import Lock
 from edge.wire.mqtt import MqttWire
 
 __all__ = ["run_central"]
@@ -35,6 +36,10 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
     with ExitStack() as stack:
         store = Store.open(config.database)
         stack.callback(store.close)
+        path = path_of(config.database)
+        # Two would also share a client id, and the broker would throw them out in turn.
+        advice = "give this one its own --database"
+        stack.enter_context(Lock(path.with_name(f"{path.name}.lock"), what=f"central database {path}", advice=advice))
         wire = MqttWire(config.broker, client_id=config.client_id, clock=clock)
         ingest = Ingest(wire, store, CentralTopics(fleet=config.fleet), config.ingest, clock)
         wire.start(ingest)
@@ -42,7 +47,7 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
         ingest.start()
         stack.callback(ingest.stop)
         broker = f"{config.broker.host}:{config.broker.port}"
-        say(f"central: ready; database {path_of(config.database)}, broker {broker}, fleet {config.fleet or 'any'}")
+        say(f"central: ready; database {path}, broker {broker}, fleet {config.fleet or 'any'}")
         while not clock.wait(stopping, _TICK_S):
             if wire.failure is not None or ingest.failure is not None:
                 break

@@ -84,6 +84,16 @@ class Device:
         return decode_receipt(self.owner.messages.items[number - 1].payload)  # type: ignore[attr-defined]
 
 
+def test_a_second_service_on_one_database_is_refused_by_name(tmp_path: Path) -> None:
+    with central(tmp_path, free_port(), until="") as first:
+        second = edge("central", "run", "--database", "central.db", cwd=tmp_path)
+        assert second.returncode == 1
+        assert second.stderr.splitlines()[-1] == (
+            f"edge: central database central.db is in use by process {first.pid}: stop that one first, "
+            "or give this one its own --database"
+        )
+
+
 def test_a_row_travels_through_a_real_broker_into_the_database_and_a_receipt_comes_back(
     mosquitto: str, tmp_path: Path
 ) -> None:

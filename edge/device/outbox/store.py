@@ -22,13 +22,14 @@ from edge.device.outbox.config import OutboxConfig, OutboxStatus
 from edge.device.outbox.connection import Connect, open_connection
 from edge.device.outbox.inbox import Flush, Inbox, Read, Settle, Waiting
 from edge.device.outbox.keeper import Keeper
-from edge.device.outbox.lock import Lock
 from edge.errors import StoreError
+from edge.lock import Lock
 
 __all__ = ["DATABASE_NAME", "Outbox"]
 
 DATABASE_NAME = "outbox.db"
 
+_LOCK_ADVICE = "give this one its own data_dir"
 _BATCH_BYTES = 60 * 1024  # leaves room for the batch's own header below 64 KB, compressed or not
 
 
@@ -144,7 +145,7 @@ class Outbox:
     def _run(self) -> None:
         keeper = Keeper(self._path, self._config, self._clock, self._connect, self._inbox, self._publish)
         try:
-            with Lock(self._path.with_suffix(".lock")):
+            with Lock(self._path.with_suffix(".lock"), what=f"outbox {self._path}", advice=_LOCK_ADVICE):
                 self._keep(keeper)
         except BaseException as err:
             # Nobody shall wait for a thread that is gone: not the one that opens, and no watchdog.

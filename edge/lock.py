@@ -1,4 +1,4 @@
-"""One process for one outbox.
+"""One process for one database.
 
 Promises: while a `Lock` is held no other process gets it; the kernel drops it when the holder dies, however it dies.
 Leaves out: readers, which need no lock.
@@ -22,22 +22,19 @@ __all__ = ["Lock"]
 class Lock:
     """Held from construction to `close`."""
 
-    def __init__(self, path: Path) -> None:
-        """Take it.
+    def __init__(self, path: Path, *, what: str, advice: str) -> None:
+        """Take it; `what` is locked, and who finds it taken is to stop the holder, or to do what `advice` says.
 
         Raises:
             StoreError: another process holds it, or the folder cannot be written.
         """
-        self._handle = _open(path)
+        self._handle = _open(path, what, advice)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
             holder = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._handle)
-            raise StoreError(
-                f"outbox {path.with_suffix('.db')} is in use by process {holder}: stop that one first, "
-                "or give this one its own data_dir"
-            ) from err
+            raise StoreError(f"{what} is in use by process {holder}: stop that one first, or {advice}") from err
         _note_holder(self._handle)
 
     def __enter__(self) -> Lock:
@@ -53,12 +50,12 @@ class Lock:
         os.close(self._handle)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, what: str, advice: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as err:
         raise StoreError(
-            f"outbox in {path.parent}: {err.strerror}; does data_dir exist, and may we write there?"
+            f"{what}: {err.strerror}; does {path.parent} exist, and may we write there? Else {advice}"
         ) from err
 
 
@@ -68,4 +65,4 @@ def _note_holder(handle: int) -> None:
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
     except OSError:
-        return  # a full disk must not keep the outbox from opening
+        return  # a full disk must not keep the database from opening
