@@ -3,11 +3,14 @@
 The map, from the ground up:
 
 - `errors`, `clock`, `durable`: the exception tree, time, and atomic disk steps.
+- `reading`, `toml` with `toml_lines`, `lock`: files that people name, strict configs whose mistakes have a line, one
+  process at a time on one database.
 - `contract`: what device, central service and converters agreed on. No I/O, no clock.
 - `compute`: pure numbers on numpy and OpenCV: Sobel, the motion gate, preprocessing, tokenizers, decoding.
 - `engines`: the only package that touches native runtimes (LiteRT, tflite-runtime, ONNX Runtime).
 - `wire`: MQTT, behind one protocol.
 - `dropin`: reads what other tools left in or beside a model file and writes a manifest from it.
+- `media`: pictures, clips, texts and numbers from disk.
 - `model`: a model file made callable: prepare, run, decode.
 - `device`: the daemon. `central`: the service that keeps the fleet's results. They never import each other.
 - `commands`, `cli`: the one command `edge`. `demo`: the whole loop on one machine.

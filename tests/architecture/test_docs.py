@@ -17,6 +17,7 @@ import click
 import msgspec
 import pytest
 
+import edge
 from edge.compute.watch import Name
 from edge.contract.manifest import decode_manifest
 from edge.device.config import ModelHints, load_config
@@ -95,6 +96,15 @@ def test_the_example_manifest_and_the_example_config_are_accepted(tmp_path: Path
     path = tmp_path / "edge.toml"
     path.write_text(least)
     assert load_config(path, environ={}, is_checking_files=False).pipelines[0].name == "porch"
+
+
+def test_the_map_names_every_module_and_nothing_else() -> None:
+    rooms = {
+        path.stem for path in (_ROOT / "edge").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    text = edge.__doc__ or ""
+    told = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^- .*?$(?:\n  .*)*", text, re.MULTILINE))))
+    assert told - {"edge"} == rooms - {"__init__"}
 
 
 def test_every_event_that_a_device_can_send_is_in_the_protocol() -> None:
