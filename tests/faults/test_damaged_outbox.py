@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -276,3 +279,45 @@ def test_a_receipt_of_an_impossible_number_leaves_an_outbox_that_opens_again(pat
     with Outbox(path, CONFIG) as outbox:
         assert outbox.status().epoch == epoch
         assert [list(names_in(rows).values()) for rows in contents(outbox).values()] == [["a"], ["b"]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_process_killed_at_any_moment_of_a_rebuild_loses_no_readable_row(tmp_path: Path) -> None:
+    sound = tmp_path / "sound"
+    sound.mkdir()
+    with Outbox(sound / "outbox.db", CONFIG) as outbox:
+        put(outbox, *(f"n{count}" for count in range(1500)))
+        old = outbox.status()
+    change(sound / "outbox.db", "UPDATE row SET class = 35 WHERE seq = 5")
+    code = (
+        "import sys; from pathlib import Path; from edge.device.outbox.store import Outbox\n"
+        "with Outbox(Path(sys.argv[1])) as outbox:\n"
+        "    print('open', flush=True); outbox.read(session=7); print('done', flush=True); sys.stdin.read()\n"
+    )
+    dice = random.Random(4)
+    finished = 0
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        shutil.copytree(sound, folder)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(folder / "outbox.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        assert child.stdin is not None
+        child.stdout.readline()
+        timer = threading.Timer(dice.uniform(0, 0.06), child.kill)
+        timer.start()
+        finished += child.stdout.readline() == b"done\n"
+        timer.join()
+        child.wait()
+        child.stdin.close()
+        child.stdout.close()
+        with Outbox(folder / "outbox.db", CONFIG) as outbox:
+            contents(outbox)  # comes upon the damage, where it is still there
+            found = contents(outbox)
+            assert len(names_in(found[old.epoch])) == 1499
+            start = start_of(found[outbox.status().epoch])
+            assert (start.why, start.prev, start.prev_end) == (EpochWhy.BROKEN, old.epoch, old.next_seq)
+        shutil.rmtree(folder)
+    assert finished < 20, "not once was it cut short"
