@@ -19,6 +19,7 @@ from msgspec.structs import asdict, replace
 
 from edge.central.config import CentralConfig, load_config
 from edge.clock import SystemClock
+from edge.contract.ids import check_name
 from edge.errors import ConfigError
 from edge.wire.config import BrokerConfig
 
@@ -73,11 +74,13 @@ def run(
         broker = BrokerConfig(**{**asdict(config.broker), **given})
     except ValueError as err:
         raise ConfigError((f"broker: {err}",)) from err
+    if fleet is not None:
+        check_name("fleet name", fleet)
     config = replace(
         config,
         broker=broker,
-        database=database_url(database or config.database),
-        fleet=fleet or config.fleet,
+        database=database_url(config.database if database is None else database),
+        fleet=config.fleet if fleet is None else fleet,
     )
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -82,6 +84,25 @@ class Device:
     def receipt(self, number: int) -> Receipt:
         assert self.owner.messages.await_count(number)
         return decode_receipt(self.owner.messages.items[number - 1].payload)  # type: ignore[attr-defined]
+
+
+def test_the_database_of_another_program_is_refused_and_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "central.db"
+    with contextlib.closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("CREATE TABLE photos (name)")
+    done = edge("central", "run", "--database", "central.db", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "central.db is the database of another program (tables photos)" in done.stderr
+    with contextlib.closing(sqlite3.connect(path)) as theirs:
+        assert theirs.execute("SELECT name FROM sqlite_master").fetchall() == [("photos",)]
+
+
+@pytest.mark.parametrize("option", [("--fleet", "my home"), ("--fleet", ""), ("--database", "")])
+def test_an_option_that_cannot_be_is_refused(tmp_path: Path, option: tuple[str, str]) -> None:
+    done = edge("central", "run", *option, cwd=tmp_path)
+    assert done.returncode in {65, 78}
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_service_on_one_database_is_refused_by_name(tmp_path: Path) -> None:

@@ -199,12 +199,23 @@ def _migrate(engine: Engine, path: Path) -> None:
             f"central database {path} was written by a newer version (tables {found}, this program knows {newest}); "
             "update this program, or restore the backup made before the update"
         )
+    strangers = _tables(engine) if found is None else []
+    if strangers:
+        raise StoreError(
+            f"{path} is the database of another program (tables {', '.join(strangers[:3])}); nothing was changed; "
+            "name another file with --database"
+        )
     if found is not None:
         _log.info("central database %s: tables go from %s to %s", path, found, newest)
     config = _alembic()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _tables(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
 
 
 def _alembic() -> Any:
