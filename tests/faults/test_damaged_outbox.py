@@ -321,3 +321,23 @@ def test_a_process_killed_at_any_moment_of_a_rebuild_loses_no_readable_row(tmp_p
             assert (start.why, start.prev, start.prev_end) == (EpochWhy.BROKEN, old.epoch, old.next_seq)
         shutil.rmtree(folder)
     assert finished < 20, "not once was it cut short"
+
+
+def test_saving_rows_ends_in_time_and_what_is_left_is_countable(path: Path) -> None:
+    class Slow(ManualClock):
+        """Each look at it takes half a minute."""
+
+        def monotonic_s(self) -> float:
+            self.advance(30)
+            return super().monotonic_s()
+
+    with Outbox(path, CONFIG) as outbox:
+        put(outbox, *(f"n{count}" for count in range(400)))
+        old = outbox.status()
+    change(path, "UPDATE row SET class = 35 WHERE seq = 5")
+    with Outbox(path, CONFIG, Slow()) as outbox:
+        contents(outbox)
+        found = contents(outbox)
+        assert 0 < len(names_in(found[old.epoch])) < 399
+        start = start_of(found[outbox.status().epoch])
+        assert (start.prev, start.prev_end) == (old.epoch, old.next_seq)

@@ -10,6 +10,7 @@ Thread: `store`, and no other.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -28,6 +29,11 @@ from edge.errors import DiskFullError, StoreError
 __all__ = ["Opened", "open_ledger", "rebuild"]
 
 _log = logging.getLogger(__name__)
+
+# Half a gigabyte on a slow card takes minutes, in which nothing new is kept and the watchdog starves. What is not saved
+# by then stays in the old file, and is counted at the centre.
+_SAVE_S = 45.0
+_LOOK_EVERY = 100  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +146,8 @@ def _replacement(
                 ledger.books.begin(epoch, next_seq)
             prev = ledger.books.epoch or None
             end = ledger.books.next_seq(prev) if prev is not None else None
-            saved = _take_over(ledger, old) if old is not None and has_rows else 0
+            until_s = clock.monotonic_s() + _SAVE_S
+            saved = _take_over(ledger, old, lambda: clock.monotonic_s() < until_s) if old and has_rows else 0
             ledger.open_epoch(EpochWhy.BROKEN, prev=prev or ledger.books.epoch or None, prev_end=end)
             ledger.alarm("outbox", "broken", f"{problem}; {saved} rows were saved, the old file is kept beside it")
             ledger.forget_empty_epochs()
@@ -149,13 +156,15 @@ def _replacement(
     return saved
 
 
-def _take_over(ledger: Ledger, old: Connection) -> int:
+def _take_over(ledger: Ledger, old: Connection, has_time: Callable[[], bool]) -> int:
     saved = 0
     for epoch, rows in groupby(salvage.rows(old), key=lambda found: found[0]):
         end = ledger.books.next_seq(epoch) if ledger.books.knows(epoch) else MAX_NUMBER
         if end == MAX_NUMBER:
             ledger.books.begin(epoch)
         for _, row in rows:
+            if saved % _LOOK_EVERY == 0 and not has_time():
+                return saved
             if row.seq < end:  # a number that was never given is damage too
                 ledger.restore(epoch, row)
                 saved += 1
