@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.compute.gate_config import GateConfig, Mask, Preset
-from edge.compute.scene import Scene, look, measure, small_size
+from edge.compute.scene import Scene, look, small_size
 from edge.contract.messages import OpenedBy, Quality
 
 __all__ = ["Decision", "Gate", "GateConfig", "Mask", "Preset", "tile_box"]
@@ -61,14 +61,19 @@ _SENSES: dict[Preset, _Senses] = {
 class Decision:
     """One frame's verdict.
 
-    `tiles` (rows, cols) bool: where something moved, from the top left. `quality` was measured on this frame or on one
-    of the six before it.
+    `tiles` (rows, cols) bool: where something moved, from the top left. `scene` is there when the frame is open.
     """
 
     is_open: bool
     opened_by: OpenedBy | None
     tiles: npt.NDArray[np.bool_]
-    quality: Quality
+    last_quality: Quality  # measured on this frame or on one of the six before it
+    scene: Scene | None = None
+
+    @property
+    def quality(self) -> Quality:
+        """Of this very frame when it is open, measured when first asked for; else the last one that was measured."""
+        return self.last_quality if self.scene is None else self.scene.quality
 
 
 class Gate:
@@ -97,10 +102,16 @@ class Gate:
         opened_by = self._open(bool(tiles.any()), now_s)
         self._measured += 1
         if self._quality is None or (self._measured >= _MEASURE_FRAMES and self._eyes.is_attentive):
-            self._quality = measure(scene)
+            self._quality = scene.quality
             self._measured = 0
-        quality = self._quality
-        return Decision(is_open=opened_by is not None, opened_by=opened_by, tiles=tiles, quality=quality)
+        is_open = opened_by is not None
+        return Decision(
+            is_open=is_open,
+            opened_by=opened_by,
+            tiles=tiles,
+            last_quality=self._quality,
+            scene=scene if is_open else None,
+        )
 
     def _open(self, has_moved: bool, now_s: float) -> OpenedBy | None:
         self._frames += 1

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edge.contract.messages import Quality
 from edge.errors import MediaError
 
-__all__ = ["Scene", "look", "measure", "shrink", "small_size"]
+__all__ = ["Scene", "look", "shrink", "small_size"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -51,6 +51,19 @@ class Scene:
         along_x, along_y = (cv2.convertScaleAbs(gradient, alpha=0.5) for gradient in self.gradients)
         both: Array = cv2.add(along_x, along_y, dst=along_x)
         return both
+
+    @cached_property
+    def quality(self) -> Quality:
+        """How good the picture is."""
+        pixels = self.light.size
+        energy = sum(cv2.norm(gradient, cv2.NORM_L2SQR) for gradient in self.gradients)
+        _, edges = cv2.threshold(self.edges, _EDGE, 255, cv2.THRESH_BINARY)
+        return Quality(
+            focus=energy / pixels,
+            edge_density=cv2.countNonZero(edges) / pixels,
+            orientation=_directions(*self.gradients),
+            brightness=cv2.mean(self.light)[0],
+        )
 
 
 def look(image: Array) -> Scene:
@@ -114,22 +127,9 @@ def _gray(image: Array) -> Array:
     return gray
 
 
-def measure(scene: Scene) -> Quality:
-    """How good the picture is."""
-    pixels = scene.light.size
-    energy = sum(cv2.norm(gradient, cv2.NORM_L2SQR) for gradient in scene.gradients)
-    _, edges = cv2.threshold(scene.edges, _EDGE, 255, cv2.THRESH_BINARY)
-    return Quality(
-        focus=energy / pixels,
-        edge_density=cv2.countNonZero(edges) / pixels,
-        orientation=_directions(scene),
-        brightness=cv2.mean(scene.light)[0],
-    )
-
-
-def _directions(scene: Scene) -> tuple[float, ...]:
+def _directions(*gradients: Array) -> tuple[float, ...]:
     """Share of gradient energy by direction: eight bins, centred on 0, 22.5 ... 157.5 degrees; all 0 where flat."""
-    along_x, along_y = (gradient[::_EVERY, ::_EVERY].astype(np.float32) for gradient in scene.gradients)
+    along_x, along_y = (gradient[::_EVERY, ::_EVERY].astype(np.float32) for gradient in gradients)
     length, turns = cv2.cartToPolar(along_x, along_y)  # 0 to 2 pi; opposite directions are one
     bins = cv2.convertScaleAbs(turns, alpha=_DIRECTIONS / np.pi) % _DIRECTIONS
     energy = np.bincount(bins.ravel(), (length * length).ravel(), _DIRECTIONS)

@@ -194,7 +194,8 @@ class FrameWork:
         began_s = self._clock.monotonic_s()
         decision = self._gate.decide(item.image, item.captured_s if item.media_s is None else item.media_s)
         gate_ms = (self._clock.monotonic_s() - began_s) * 1000
-        for change in self._watch.observe(decision.quality):
+        quality = decision.quality
+        for change in self._watch.observe(quality):
             self._changed(change)
         if decision.opened_by is None:
             self._skipped += 1
@@ -214,7 +215,7 @@ class FrameWork:
                 timing_ms=replace(prediction.timing_ms, gate=round(gate_ms, 3)),
                 input=str(item.number),
                 frame_age_ms=meter.frame_age_ms,
-                quality=decision.quality,
+                quality=quality,
                 gate=report,
             )
         )

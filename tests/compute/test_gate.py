@@ -211,3 +211,18 @@ def test_quality_tells_focus_edges_direction_and_brightness() -> None:
 def test_a_wrong_config_is_refused(text: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(text, type=GateConfig)
+
+
+def test_the_quality_of_an_open_frame_is_its_own_and_a_still_ones_is_the_last_measured() -> None:
+    gate = Gate(GateConfig(first_frames=0, heartbeat_s=0))
+    always = Gate(GateConfig(preset="always"))
+    dark, bright = blank(40), blank(200)
+    assert [round(always.decide(frame, n / 10).quality.brightness) for n, frame in enumerate((dark, bright, dark))] == [
+        40,
+        200,
+        40,
+    ]
+    first = gate.decide(dark, 0.0)
+    second = gate.decide(dark, 0.1)
+    assert not second.is_open
+    assert second.quality is first.quality

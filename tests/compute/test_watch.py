@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from edge.compute.gate import Gate, GateConfig
-from edge.compute.scene import look, measure
+from edge.compute.scene import look
 from edge.compute.watch import QualityWatch
 from edge.contract.messages import Quality
 from edge.media import read_clip
@@ -158,7 +158,7 @@ def watched(image: Picture, light: float = 1.0) -> list[Quality]:
     random = np.random.default_rng(3)
     noisy = (image.astype(np.float32) * light + random.normal(0, 3, image.shape) for _ in range(6))
     scenes = [look(np.clip(frame, 0, 255).astype(np.uint8)) for frame in noisy]
-    return [measure(scene) for scene in scenes]
+    return [scene.quality for scene in scenes]
 
 
 def moved(view: Picture, light: float = 1.0) -> list[str]:

@@ -76,7 +76,7 @@ class ScriptedGate:
         opened_by = self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
         tiles = np.zeros((3, 4), np.bool_)
         tiles[0, :2] = opened_by is OpenedBy.MOTION
-        return Decision(is_open=opened_by is not None, opened_by=opened_by, tiles=tiles, quality=QUALITY)
+        return Decision(is_open=opened_by is not None, opened_by=opened_by, tiles=tiles, last_quality=QUALITY)
 
 
 class ScriptedWatch:
