@@ -91,6 +91,8 @@ def shrink(image: Array) -> Array:
         return _gray(cv2.resize(image, (cols, rows), interpolation=cv2.INTER_NEAREST))
     if factor <= 3:  # noqa: PLR2004 - small frames are averaged whole
         gray = _gray(image[: rows * factor, : cols * factor])
+        if factor == 3:  # noqa: PLR2004 - the same mean as INTER_AREA's, at a third of its cost
+            return np.ascontiguousarray(cv2.blur(gray, (3, 3))[1::3, 1::3])
         return gray if factor == 1 else cv2.resize(gray, (cols, rows), interpolation=cv2.INTER_AREA)
     return _sample(image, factor, rows, cols)
 
