@@ -161,6 +161,9 @@ _HERE: dict[str, Callable[[int], dict[str, Any]]] = {
     "always": lambda threads: pipeline("always", threads),
     "normal": lambda threads: pipeline("normal", threads),
     "exact": lambda threads: pipeline("normal", threads, "exact"),
+    # Both cores for the engine, as `threads = 2` in a pipeline's section gives it.
+    "two": lambda _threads: pipeline("normal", 2),
+    "plain-two": lambda _threads: plain(2),
 }
 
 
@@ -190,7 +193,15 @@ def main() -> int:
     if chosen.contender:
         print(json.dumps(_HERE[chosen.contender](chosen.threads)))
         return 0
-    names = ["plain", *(["mediapipe"] if chosen.mediapipe_python else []), "always", "exact", "normal"]
+    names = [
+        "plain",
+        *(["mediapipe"] if chosen.mediapipe_python else []),
+        "always",
+        "exact",
+        "normal",
+        "two",
+        "plain-two",
+    ]
     rounds = [
         {name: contend(name, chosen.threads, chosen.mediapipe_python) for name in names} for _ in range(chosen.rounds)
     ]
@@ -232,6 +243,7 @@ def report(names: list[str], rounds: list[dict[str, dict[str, Any]]]) -> int:
         middle_of = f"median {ratio('normal', peer, fps):.2f}"
         print(f"frames/s, gate normal : {peer:<10} {faster:.2f} (bound: at least {_WANTED_FPS}; {middle_of})")
         print(f"  the same, exact     : {peer:<10} {best('exact') / best(peer):.2f}")
+        print(f"  two engine threads  : {peer:<10} {best('two') / best(peer):.2f}")
         print(f"frames/s, gate always : {peer:<10} {best('always') / best(peer):.2f}")
         dearer = ratio("normal", peer, frame_ms)
         is_short |= peer == "plain" and dearer > _WANTED_CPU
@@ -239,6 +251,8 @@ def report(names: list[str], rounds: list[dict[str, dict[str, Any]]]) -> int:
         print(f"cpu a frame, normal   : {peer:<10} {dearer:.2f}{bound}")
         # Without the gate's help: what quality, decoding, threads and outbox add to the bare loop.
         print(f"cpu a frame, always   : {peer:<10} {ratio('always', peer, frame_ms):.2f}")
+    print(f"two engine threads each          : frames/s {best('two') / best('plain-two'):.2f}")
+    print(f"cpu a frame, two, to plain's one : {ratio('two', 'plain', frame_ms):.2f}")
     return int(is_short)
 
 
