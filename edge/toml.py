@@ -8,7 +8,6 @@ Thread: any; pure but for `read_text`.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import sys
@@ -221,6 +220,8 @@ def _words(hint: Any) -> list[str]:
 
 
 def _suggest(word: str, known: list[str]) -> str:
+    import difflib  # for a mistake only: a daemon that runs has made none
+
     close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return f'did you mean "{close[0]}"?' if close else "known: " + ", ".join(known)
 
