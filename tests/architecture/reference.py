@@ -287,8 +287,8 @@ def _bounds(meta: Meta) -> str:
     if meta.min_length is not None:
         exact = f"{meta.min_length}" if meta.max_length == meta.min_length else f"at least {meta.min_length}"
         return f", {exact} long"
-    low = f"above {meta.gt:g}" if meta.gt is not None else "" if meta.ge is None else f"{meta.ge}"
-    high = "" if meta.le is None else f"{meta.le}"
+    low = f"above {meta.gt:g}" if meta.gt is not None else "" if meta.ge is None else f"{meta.ge:.10g}"
+    high = "" if meta.le is None else f"{meta.le:.10g}"
     if low and high:
         return f", {low} to {high}"
     return f", {low}" if meta.gt is not None else f", {low} or more" if low else f", at most {high}" if high else ""
