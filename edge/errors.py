@@ -7,8 +7,13 @@ The type says what to do next; the supervisor and the command line hold that tab
     |   |-- ModelError      a file that is no model, or one no engine here takes
     |   |-- ManifestError   a manifest that is wrong or asks for what we lack
     |   |-- MediaError      a picture, clip or text that cannot be read
+    |   |-- RefusedError    it can be done, and the result would be wrong        exit 4
+    |   |-- UnsupportedSourceError  no way leads from this file to a model       exit 5
     |   `-- ConfigError     everything wrong with a config file, at once         exit 78
     |-- MissingExtraError   a dependency is not installed; the message adds it   exit 69
+    |-- ChildError          a child process died or made no sense
+    |   |-- OutOfMemoryError  it was not given the memory it asked for           exit 6
+    |   `-- OutOfTimeError  it did not end in time                               exit 6
     |-- InferenceError      this input failed; the next one may work
     |-- SourceError         a camera or stream went away; reopen with back-off
     |-- WireError           the broker is away; reconnect with back-off
@@ -20,6 +25,7 @@ The type says what to do next; the supervisor and the command line hold that tab
 from __future__ import annotations
 
 __all__ = [
+    "ChildError",
     "ConfigError",
     "DiskFullError",
     "EdgeError",
@@ -29,9 +35,13 @@ __all__ = [
     "MediaError",
     "MissingExtraError",
     "ModelError",
+    "OutOfMemoryError",
+    "OutOfTimeError",
     "ProtocolError",
+    "RefusedError",
     "SourceError",
     "StoreError",
+    "UnsupportedSourceError",
     "WireError",
 ]
 
@@ -60,6 +70,18 @@ class MediaError(InputError):
     """A picture, clip or text that cannot be read."""
 
 
+class RefusedError(InputError):
+    """What was asked can be done, and the result would be wrong where it is to run. Nothing was written."""
+
+    exit_code = 4
+
+
+class UnsupportedSourceError(InputError):
+    """No way leads from this file to a model that runs here. The message has a way round."""
+
+    exit_code = 5
+
+
 class ConfigError(InputError):
     """A configuration that cannot be used. `problems` holds every fault found, one line each."""
 
@@ -78,6 +100,22 @@ class MissingExtraError(EdgeError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} is not installed; try: pip install 'edge-inference-runtime[{extra}]'")
         self.extra = extra
+
+
+class ChildError(EdgeError):
+    """A child process died, or said something that nobody can read. The message has its last words."""
+
+
+class OutOfMemoryError(ChildError):
+    """A child process was not given the memory that it asked for."""
+
+    exit_code = 6
+
+
+class OutOfTimeError(ChildError):
+    """A call to a child process did not end within its time; the child is gone."""
+
+    exit_code = 6
 
 
 class InferenceError(EdgeError):

@@ -1,29 +1,32 @@
-"""The child process of `probe`: opens one model, runs it once on zeros, writes what it saw.
+"""What an `EngineHost` does in its child process: open one model, look at it, run it.
 
-Promises: reads the model from standard input, never from a path; limits its own memory and processor time before any
-native code sees a byte; is the first to go when the machine runs out of memory.
-Leaves out: judging (`probe`).
+Promises: a model is opened from its bytes, once for a call; real numbers are quantised on the way in and real numbers
+come out; the clock runs around the engine alone.
+Leaves out: limits and surviving (`edge.child`), judging what was seen (`probe`, the golden samples).
 Thread: main, in its own process.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
-import sys
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
-from edge.compute.tensors import TensorSpec
+from edge.clock import SystemClock
+from edge.compute.tensors import Array, TensorSpec, dequantize, quantize
+from edge.engines.api import Engine
 from edge.engines.inputs import is_fixed
 from edge.engines.open import open_engine
-from edge.errors import EdgeError, MissingExtraError
+from edge.errors import InferenceError
 
-__all__ = ["Answer", "Tensor", "main"]
+__all__ = ["LookRequest", "Looked", "ReplayRequest", "Replayed", "Tensor", "look", "replay"]
+
+_WARM_UPS = 2  # the first run fills caches and, in some kernels, packs the weights
+_MOST_TIMES = 2000
 
 
 class Tensor(Struct, frozen=True, kw_only=True):
@@ -36,48 +39,105 @@ class Tensor(Struct, frozen=True, kw_only=True):
     zero_point: int = 0
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What the child saw, or why it saw nothing. With `missing_extra`, `error` names what is not installed."""
+class LookRequest(Struct, frozen=True, kw_only=True):
+    """A model file."""
 
-    runtime: str = ""
-    inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
-    error: str = ""
-    missing_extra: str | None = None
+    model: str
 
 
-def main() -> None:
-    """`python -m edge.engines.child ANSWER_FD MEMORY_MB TIMEOUT_S < MODEL`."""
-    answer_fd, memory_mb, timeout_s = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    content = sys.stdin.buffer.read()
-    _limit(memory_mb, timeout_s)
-    with os.fdopen(answer_fd, "wb") as answer:
-        answer.write(msgspec.json.encode(_look(content)))
+class Looked(Struct, frozen=True, kw_only=True):
+    """What a model looks like from outside."""
+
+    runtime: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
 
 
-def _limit(memory_mb: int, timeout_s: float) -> None:
-    # Private memory and not address space: both runtimes map far more than they touch.
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
-    # The parent keeps the wall clock; this ends a spinning child whose parent has died.
-    seconds = int(timeout_s) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (4 * seconds, 4 * seconds))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):  # another kernel or a locked-down container: the limits above still stand
-        Path("/proc/self/oom_score_adj").write_text("1000")
+class ReplayRequest(Struct, frozen=True, kw_only=True):
+    """A model file and where its inputs lie and its outputs go, both `.npz` with the tensors in their order."""
+
+    model: str
+    inputs: str
+    outputs: str
+    threads: int
+    least_s: float
 
 
-def _look(content: bytes) -> Answer:
-    try:
-        engine = open_engine(content)
-        if all(is_fixed(spec) for spec in engine.inputs):
-            engine.run([np.zeros(spec.shape, spec.dtype) for spec in engine.inputs])
-    except MissingExtraError as err:
-        return Answer(error=str(err).split(" is not installed", maxsplit=1)[0], missing_extra=err.extra)
-    except EdgeError as err:
-        return Answer(error=str(err))
-    except MemoryError:
-        return Answer(error="the model needs more memory than it may have")
-    return Answer(
+class Replayed(Struct, frozen=True, kw_only=True):
+    """What it took. Memory in units of 10^6 bytes, on top of what the process had before it opened the model."""
+
+    looked: Looked
+    open_ms: float
+    run_ms: tuple[float, ...]
+    memory_mb: float
+
+
+def look(request: LookRequest) -> Looked:
+    """Open a model and, unless it leaves a size free, run it once on zeros."""
+    engine = open_engine(Path(request.model).read_bytes())
+    if all(is_fixed(spec) for spec in engine.inputs):
+        engine.run([np.zeros(spec.shape, spec.dtype) for spec in engine.inputs])
+    looked = _looked(engine)
+    engine.close()
+    return looked
+
+
+def replay(request: ReplayRequest) -> Replayed:
+    """Run a model on each sample, then go on for `least_s` seconds to time it."""
+    with np.load(request.inputs, allow_pickle=False) as archive:
+        stacks = [archive[name] for name in archive.files]
+    before_kb = _reset_peak_kb()
+    clock = SystemClock()
+    began = clock.monotonic_s()
+    engine = open_engine(Path(request.model).read_bytes(), threads=request.threads)
+    open_ms = (clock.monotonic_s() - began) * 1000
+    samples = _samples(stacks, engine.inputs)
+    answers = [engine.run(sample) for sample in samples]
+    run_ms = _time(engine, samples, request.least_s, clock)
+    memory_mb = max(0, _status_kb("VmHWM") - before_kb) * 1024 / 1e6
+    looked = _looked(engine)
+    real = [
+        np.stack([dequantize(answer[place], spec) for answer in answers]) for place, spec in enumerate(engine.outputs)
+    ]
+    engine.close()
+    with open(request.outputs, "wb") as file:  # noqa: PTH123 - a descriptor's path must not be resolved
+        np.savez(file, *real)
+    return Replayed(looked=looked, open_ms=open_ms, run_ms=run_ms, memory_mb=memory_mb)
+
+
+def _samples(stacks: Sequence[Array], specs: Sequence[TensorSpec]) -> list[tuple[Array, ...]]:
+    if len(stacks) != len(specs):
+        names = ", ".join(spec.name for spec in specs)
+        raise InferenceError(f"the model has {len(specs)} inputs ({names}) and the samples have {len(stacks)}")
+    return [
+        tuple(quantize(np.asarray(one), spec) for one, spec in zip(sample, specs, strict=True))
+        for sample in zip(*stacks, strict=True)
+    ]
+
+
+def _time(
+    engine: Engine, samples: Sequence[tuple[Array, ...]], least_s: float, clock: SystemClock
+) -> tuple[float, ...]:
+    """Milliseconds of each run, for `least_s` seconds or `_MOST_TIMES` runs, whichever is over first."""
+    if least_s <= 0.0 or not samples:
+        return ()
+    for sample in samples[:_WARM_UPS]:
+        engine.run(sample)
+    times: list[float] = []
+    end = clock.monotonic_s() + least_s
+    while len(times) < _MOST_TIMES:
+        sample = samples[len(times) % len(samples)]
+        began = clock.monotonic_s()
+        engine.run(sample)
+        ended = clock.monotonic_s()
+        times.append((ended - began) * 1000)
+        if ended >= end:
+            break
+    return tuple(times)
+
+
+def _looked(engine: Engine) -> Looked:
+    return Looked(
         runtime=engine.runtime,
         inputs=tuple(_tensor(spec) for spec in engine.inputs),
         outputs=tuple(_tensor(spec) for spec in engine.outputs),
@@ -91,5 +151,13 @@ def _tensor(spec: TensorSpec) -> Tensor:
     return Tensor(name=spec.name, shape=spec.shape, dtype=str(spec.dtype), scale=scale, zero_point=zero_point or 0)
 
 
-if __name__ == "__main__":
-    main()
+def _reset_peak_kb() -> int:
+    """Let the high-water mark of this process's memory start anew; where it stands now."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status_kb("VmRSS")
+
+
+def _status_kb(key: str) -> int:
+    found = re.search(rf"^{key}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0

@@ -168,7 +168,7 @@ def test_a_folder_without_a_manifest_says_what_to_name(tmp_path: Path) -> None:
 def test_a_model_that_kills_the_process_is_rejected_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "killer.tflite"
     path.write_bytes(model_files.loop_in_itself())
-    with pytest.raises(ModelError, match=r"killer\.tflite: the model kills the process that opens it"):
+    with pytest.raises(ModelError, match=r"killer\.tflite: the model kills its process"):
         recognise(path)
 
 

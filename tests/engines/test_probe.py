@@ -30,7 +30,7 @@ def test_a_probe_tells_quantisation(shared_data: Path) -> None:
     ids=["transpose by nothing", "loop in itself"],
 )
 def test_a_model_that_kills_the_process_is_one_clear_error(content: bytes) -> None:
-    with pytest.raises(ModelError, match=r"^the model kills the process that opens it \(SIG(SEGV|BUS|ABRT)[^\n]*\)$"):
+    with pytest.raises(ModelError, match=r"^the model kills its process \(SIG(SEGV|BUS|ABRT)[^\n]*\)$"):
         probe(content)
 
 
