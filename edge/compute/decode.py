@@ -13,11 +13,21 @@ from typing import TypeAlias
 
 import numpy as np
 
-from edge.compute.decoded import Decoded, Output, check_labels, find_output, label_of, score
+from edge.compute.decoded import Decoded, Output, check_labels, find_output, label_of, named_output, score
 from edge.compute.detect import compile_detect
 from edge.compute.placement import Placement
 from edge.compute.tensors import Array, TensorSpec
-from edge.contract.manifest import Binary, Classify, Decoder, Detect, Embed, MultiLabel, Regress, Segment
+from edge.contract.manifest import (
+    Binary,
+    Classify,
+    Decoder,
+    Detect,
+    Embed,
+    MultiLabel,
+    Recommend,
+    Regress,
+    Segment,
+)
 from edge.contract.messages import Item
 from edge.errors import ManifestError
 
@@ -54,6 +64,8 @@ def compile_decoder(  # noqa: PLR0911 - one return a task
             return _segment(output, labels, find_output(output.output, outputs))
         case Embed():
             return _embed(output, find_output(output.output, outputs))
+        case Recommend():
+            return _recommend(output, labels, outputs)
 
 
 def _classify(task: Classify, labels: tuple[str, ...], output: Output) -> Decode:
@@ -157,6 +169,44 @@ def _embed(task: Embed, output: Output) -> Decode:
         return Decoded(items=(Item(label="embedding", score=1.0, vector=tuple(vector.tolist())),))
 
     return decode
+
+
+def _recommend(task: Recommend, labels: tuple[str, ...], outputs: Sequence[TensorSpec]) -> Decode:
+    items, scores = _ranked(task, outputs)
+
+    def decode(tensors: Sequence[Array], placement: Placement | None) -> Decoded:  # noqa: ARG001 - Decode's signature
+        ranked = zip(items.stored(tensors).reshape(-1), scores.real(tensors).reshape(-1), strict=True)
+        return Decoded(
+            items=tuple(
+                Item(label=label_of(labels, int(index)), score=float(value), index=int(index))
+                for index, value in ranked
+            )
+        )
+
+    return decode
+
+
+def _ranked(task: Recommend, outputs: Sequence[TensorSpec]) -> tuple[Output, Output]:
+    """Item numbers and scores; where they are not named, the integers and the rest."""
+    found: list[Output] = []
+    for name, is_integer in ((task.items, True), (task.scores, False)):
+        if name is not None:
+            found.append(named_output(name, outputs))
+            continue
+        fitting = [
+            Output(place=place, spec=spec)
+            for place, spec in enumerate(outputs)
+            if (spec.dtype.kind in "iu" and spec.quantization is None) == is_integer
+        ]
+        if len(fitting) != 1:
+            names = ", ".join(f"{spec.name} {spec.shape} {spec.dtype}" for spec in outputs)
+            wanted = "item numbers" if is_integer else "scores"
+            raise ManifestError(f"the model's outputs are {names}; name the one with the {wanted}")
+        found += fitting
+    sizes = [_size(output.spec) for output in found]
+    if -1 not in sizes and sizes[0] != sizes[1]:
+        raise ManifestError(f"the model gives {sizes[0]} item numbers and {sizes[1]} scores; expected one for each")
+    return found[0], found[1]
 
 
 def _item(labels: tuple[str, ...], index: int, scores: Array) -> Item:

@@ -19,6 +19,7 @@ from edge.errors import ManifestError
 __all__ = [
     "FORMAT",
     "Binary",
+    "BundleFile",
     "CenterCrop",
     "Channels",
     "Classify",
@@ -38,6 +39,7 @@ __all__ = [
     "Manifest",
     "MultiLabel",
     "Normalize",
+    "Recommend",
     "RegexVocabulary",
     "Regress",
     "Resize",
@@ -314,7 +316,17 @@ class Embed(Struct, frozen=True, kw_only=True, tag_field="task", tag="embed"):
     output: str | None = None  # None: the only output that fits
 
 
-Decoder: TypeAlias = Classify | MultiLabel | Binary | Regress | Detect | Segment | Embed
+class Recommend(Struct, frozen=True, kw_only=True, tag_field="task", tag="recommend"):
+    """The best of a catalogue: one output of item numbers [1, k], best first, and one of their scores [1, k].
+
+    The labels name the catalogue's items. None lets the types decide: item numbers are integers, scores are not.
+    """
+
+    items: str | None = None
+    scores: str | None = None
+
+
+Decoder: TypeAlias = Classify | MultiLabel | Binary | Regress | Detect | Segment | Embed | Recommend
 
 
 class Variant(Struct, frozen=True, kw_only=True):
@@ -323,6 +335,18 @@ class Variant(Struct, frozen=True, kw_only=True):
     file: str  # its name
     engine: Literal["tflite", "onnx"]
     precision: str  # float32, float16, int8, ... for people
+    sha256: str  # in hexadecimal; checked before the file is used
+    size_bytes: int
+    # How far each output may be from the golden samples': of numbers the largest difference, of integers the share
+    # that differs. Empty: not measured, and the self-test says so.
+    tolerance: tuple[float, ...] = ()
+
+
+class BundleFile(Struct, frozen=True, kw_only=True):
+    """A file of a bundle that is no variant."""
+
+    file: str  # its name
+    role: Literal["labels", "vocabulary", "golden", "validation", "card"]
     sha256: str  # in hexadecimal; checked before the file is used
     size_bytes: int
 
@@ -343,6 +367,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     licence: str = ""
     labels: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()  # the first one that an engine here runs is taken
+    files: tuple[BundleFile, ...] = ()  # what else belongs to it
 
 
 _decoder = msgspec.json.Decoder(Manifest)

@@ -28,6 +28,7 @@ from edge.contract.manifest import (
     Letterbox,
     Manifest,
     MultiLabel,
+    Recommend,
     RegexVocabulary,
     Regress,
     Resize,
@@ -163,3 +164,5 @@ def _output(facts: Facts) -> Decoder:  # noqa: PLR0911 - one for each task
             return Segment()
         case Task.EMBED:
             return Embed()
+        case Task.RECOMMEND:
+            return Recommend()

@@ -39,6 +39,7 @@ class Task(str, Enum):
     DETECT = "detect"
     SEGMENT = "segment"
     EMBED = "embed"
+    RECOMMEND = "recommend"
 
 
 class Fit(str, Enum):

@@ -62,7 +62,7 @@ DEVICE: dict[str, type[Struct]] = {
 CENTRAL: dict[str, type[Struct]] = {"at the top": CentralConfig, "[broker]": BrokerConfig, "[ingest]": IngestConfig}
 
 MANIFEST: dict[str, tuple[type[Struct], ...]] = {
-    "The file": (manifest.Manifest, manifest.Variant),
+    "The file": (manifest.Manifest, manifest.Variant, manifest.BundleFile),
     "Input": (manifest.ImageInput, manifest.TextInput, manifest.TensorInput),
     "Steps": get_args(manifest.Step),
     "Tokenizers": get_args(manifest.Tokenizer),

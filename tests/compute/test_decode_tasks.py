@@ -19,6 +19,7 @@ from edge.contract.manifest import (
     DetectFormat,
     Embed,
     MultiLabel,
+    Recommend,
     Regress,
     Scoring,
     Segment,
@@ -276,3 +277,27 @@ def test_a_detector_that_answers_nan_costs_one_frame() -> None:
         _run(task, (), *spoiled, placement=_PLACE)
     items = _run(task, (), spoiled[0], *outputs[1:], placement=_PLACE)
     assert [item.box_px for item in items] == [(0, 0, 0, 0)] * 2
+
+
+def _catalogue(task: Recommend, *specs: tuple[str, tuple[int, ...], str], labels: tuple[str, ...] = ()):
+    outputs = [TensorSpec(name=name, shape=shape, dtype=np.dtype(dtype)) for name, shape, dtype in specs]
+    return compile_decoder(task, labels, outputs)
+
+
+def test_recommendations_come_best_first_with_the_names_of_the_catalogue() -> None:
+    decode = _catalogue(Recommend(), ("s", (1, 2), "float32"), ("i", (1, 2), "int32"), labels=("a", "b", "c"))
+    items = decode([np.array([[0.9, 0.5]], np.float32), np.array([[2, 0]], np.int32)], None).items
+    assert [(item.label, item.index, item.score) for item in items] == [("c", 2, pytest.approx(0.9)), ("a", 0, 0.5)]
+
+
+def test_two_outputs_of_numbers_must_be_named_to_be_told_apart() -> None:
+    specs = (("s", (1, 2), "float32"), ("i", (1, 2), "float32"))
+    with pytest.raises(ManifestError, match="name the one with the item numbers"):
+        _catalogue(Recommend(), *specs)
+    decode = _catalogue(Recommend(items="i", scores="s"), *specs)
+    assert decode([np.ones((1, 2), np.float32), np.array([[7, 3]], np.float32)], None).items[0].label == "7"
+
+
+def test_as_many_scores_as_items_or_no_decoder() -> None:
+    with pytest.raises(ManifestError, match="3 item numbers and 2 scores"):
+        _catalogue(Recommend(), ("s", (1, 2), "float32"), ("i", (1, 3), "int64"))
