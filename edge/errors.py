@@ -11,6 +11,7 @@ The type says what to do next; the supervisor and the command line hold that tab
     |   |-- UnsupportedSourceError  no way leads from this file to a model       exit 5
     |   `-- ConfigError     everything wrong with a config file, at once         exit 78
     |-- MissingExtraError   a dependency is not installed; the message adds it   exit 69
+    |-- EnvironmentFailedError  another tool's environment cannot be made here   exit 6
     |-- ChildError          a child process died or made no sense
     |   |-- OutOfMemoryError  it was not given the memory it asked for           exit 6
     |   `-- OutOfTimeError  it did not end in time                               exit 6
@@ -29,6 +30,7 @@ __all__ = [
     "ConfigError",
     "DiskFullError",
     "EdgeError",
+    "EnvironmentFailedError",
     "InferenceError",
     "InputError",
     "ManifestError",
@@ -100,6 +102,12 @@ class MissingExtraError(EdgeError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} is not installed; try: pip install 'edge-inference-runtime[{extra}]'")
         self.extra = extra
+
+
+class EnvironmentFailedError(EdgeError):
+    """The environment of another tool or an older engine cannot be made. The message has the command to type."""
+
+    exit_code = 6
 
 
 class ChildError(EdgeError):
