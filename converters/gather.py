@@ -10,19 +10,25 @@ Thread: main.
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import itertools
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
-import msgspec
 import numpy as np
 
+from converters.sample_files import (
+    TRUTH_NAMES,
+    load_function,
+    parse_numbers,
+    read_archive,
+    read_utf8,
+    text_column,
+    text_rows,
+)
 from converters.samples import Samples
 from converters.spec import Port, Signature
 from edge.compute.steps import compile_steps
@@ -31,28 +37,12 @@ from edge.compute.text import compile_text
 from edge.contract.manifest import ImageInput, Manifest, TensorInput, TextInput
 from edge.errors import EdgeError, InferenceError, MediaError
 from edge.media import PICTURE_SUFFIXES, read_picture
-from edge.reading import open_file, read_whole
 
 __all__ = ["MOST_SAMPLES", "Origin", "gather"]
 
 Origin: TypeAlias = "str | Path | Callable[[], Iterable[Any]]"
 
 MOST_SAMPLES = 5000
-_LARGEST_TABLE_BYTES = 1 << 30
-_TRUTH_NAMES = (
-    "y",
-    "label",
-    "labels",
-    "target",
-    "targets",
-    "truth",
-    "class",
-    "category",
-    "topic",
-    "intent",
-    "sentiment",
-)
-_TEXT_NAMES = ("text", "sentence", "message", "query", "input", "content", "x")
 _INPUT_NAMES = ("x", "input", "inputs", "images", "data", "features", "arr_0")
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _SHOWN_PX = 160
@@ -99,13 +89,13 @@ def gather(
     text, path = str(origin), Path(origin)
     code, colon, function = text.rpartition(":")
     if colon and code.endswith(".py"):
-        return _finished(reader.from_values(_load(code, function)(), "sample"), manifest, signature, text, most)
+        return _finished(reader.from_values(load_function(code, function)(), "sample"), manifest, signature, text, most)
     if path.is_dir():
         rows = reader.from_folder(path, most)
     elif not path.exists():
         raise MediaError(f"{path}: no such file or folder of samples")
     elif path.suffix in {".npz", ".npy"}:
-        rows = reader.from_arrays(_archive(path), path.name, most)
+        rows = reader.from_arrays(read_archive(path), path.name, most)
     elif path.suffix in _TABLES:
         rows = reader.from_table(path, _TABLES[path.suffix])
     elif path.suffix in {".txt", ".jsonl"}:
@@ -137,7 +127,7 @@ class _Reader:
             if self._text is not None and texts:
                 rows = _Rows()
                 for path in texts:
-                    for name, text, label in _text_rows(path):
+                    for name, text, label in text_rows(path):
                         rows.add(self._tokens(text, name), name, label, text)
                 return rows
             raise MediaError(f"{folder}: a folder of pictures, and this model takes {_takes(self._spec)}")
@@ -152,8 +142,8 @@ class _Reader:
 
     def from_arrays(self, arrays: Mapping[str, Array], name: str, most: int) -> _Rows:
         """The arrays of an archive."""
-        truth = next((arrays[key] for key in _TRUTH_NAMES if key in arrays), None)
-        given = {key: array for key, array in arrays.items() if key not in _TRUTH_NAMES or array is not truth}
+        truth = next((arrays[key] for key in TRUTH_NAMES if key in arrays), None)
+        given = {key: array for key, array in arrays.items() if key not in TRUTH_NAMES or array is not truth}
         inputs = [_pick(given, port, len(self._ports), name) for port in self._ports]
         counts = {len(array) for array in inputs} | ({len(truth)} if truth is not None else set())
         if len(counts) != 1:
@@ -177,12 +167,12 @@ class _Reader:
 
     def from_table(self, path: Path, delimiter: str) -> _Rows:
         """A table: a text and a label, or a number in each column and maybe a label."""
-        reader = csv.reader(io.StringIO(_read_text(path)), delimiter=delimiter)
+        reader = csv.reader(io.StringIO(read_utf8(path)), delimiter=delimiter)
         heading = next(reader, None)
         if heading is None:
             raise MediaError(f"{path}: empty")
         names = [cell.strip().lower() for cell in heading]
-        label = next((names.index(name) for name in _TRUTH_NAMES if name in names), None)
+        label = next((names.index(name) for name in TRUTH_NAMES if name in names), None)
         rows = _Rows()
         for number, cells in enumerate(reader, 2):
             if not cells:
@@ -192,10 +182,10 @@ class _Reader:
                 raise MediaError(f"{where}: {len(cells)} cells, the heading has {len(heading)}")
             truth = None if label is None else cells[label]
             if self._text is not None:
-                text = cells[_text_column(names, label, path)]
+                text = cells[text_column(names, label, path)]
                 rows.add(self._tokens(text, where), where, truth, text)
             elif self._image is None:
-                numbers = _numbers([cell for place, cell in enumerate(cells) if place != label], where)
+                numbers = parse_numbers([cell for place, cell in enumerate(cells) if place != label], where)
                 rows.add((_fit(numbers, self._ports[0], where),), where, truth)
             else:
                 raise MediaError(f"{path}: a table, and this model takes pictures; give a folder or an .npz")
@@ -206,7 +196,7 @@ class _Reader:
         if self._text is None:
             raise MediaError(f"{path}: texts, and this model takes {_takes(self._spec)}")
         rows = _Rows()
-        for name, text, label in _text_rows(path):
+        for name, text, label in text_rows(path):
             rows.add(self._tokens(text, name), name, label, text)
         return rows
 
@@ -291,15 +281,6 @@ def _truth(values: Sequence[Any], labels: tuple[str, ...], origin: str) -> Array
     return array.reshape(len(array), -1).astype(np.float64)
 
 
-def _archive(path: Path) -> dict[str, Array]:
-    try:
-        with open_file(path) as file:
-            loaded = np.load(file, allow_pickle=False)
-            return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as err:
-        raise MediaError(f"{path}: no NumPy archive that can be read ({str(err).splitlines()[0]})") from err
-
-
 def _pick(arrays: Mapping[str, Array], port: Port, ports: int, name: str) -> Array:
     """The array of one input: by its name; for a model of one input by custom, or the only one there is."""
     if port.name in arrays:
@@ -338,66 +319,6 @@ def _named(value: Mapping[str, Any], port: Port, where: str) -> Any:
     if port.name not in value:
         raise MediaError(f"{where}: no {port.name!r} in it; it has {', '.join(value)}")
     return value[port.name]
-
-
-def _numbers(cells: Sequence[str], where: str) -> Array:
-    try:
-        return np.array([float(cell) for cell in cells], np.float64)
-    except ValueError as err:
-        raise MediaError(f"{where}: {err}; columns are numbers but for one called label") from err
-
-
-def _text_column(names: Sequence[str], label: int | None, path: Path) -> int:
-    for name in _TEXT_NAMES:
-        if name in names:
-            return names.index(name)
-    rest = [place for place in range(len(names)) if place != label]
-    if len(rest) == 1:
-        return rest[0]
-    raise MediaError(f"{path}: which column has the texts? Call it text; there are {', '.join(names)}")
-
-
-def _text_rows(path: Path) -> Iterator[tuple[str, str, Any]]:
-    """(where, text, label or None) of each line; `.jsonl` lines are {"text": ..., "label": ...}."""
-    for number, line in enumerate(_read_text(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        where = f"{path.name}:{number}"
-        if path.suffix != ".jsonl":
-            yield where, line, None
-            continue
-        try:
-            row = msgspec.json.decode(line.encode(), type=dict[str, Any])
-        except msgspec.DecodeError as err:
-            raise MediaError(f'{where}: expected an object such as {{"text": "..."}} ({err})') from err
-        text = next((row[name] for name in _TEXT_NAMES if isinstance(row.get(name), str)), None)
-        if text is None:
-            raise MediaError(f'{where}: no "text" in it')
-        yield where, text, next((row[name] for name in _TRUTH_NAMES if name in row), None)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return read_whole(path, most_bytes=_LARGEST_TABLE_BYTES).decode("utf-8-sig")
-    except OSError as err:
-        raise MediaError(f"{path}: {err.strerror or err}") from err
-    except UnicodeDecodeError as err:
-        raise MediaError(f"{path}: not UTF-8 text (byte {err.start}); save it as UTF-8") from err
-
-
-def _load(code: str, function: str) -> Callable[[], Iterable[Any]]:
-    path = Path(code)
-    if not path.is_file():
-        raise MediaError(f"{code}: no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # noqa: S101 - the name ends in .py
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = getattr(module, function, None)
-    if not callable(found):
-        raise MediaError(f"{code} has no function {function!r}")
-    return found  # type: ignore[no-any-return]
 
 
 def _thumbnail(image_bgr: Array) -> Array:

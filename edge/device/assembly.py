@@ -23,6 +23,7 @@ from edge.device.frame import Frame, Text
 from edge.device.hands import Hands
 from edge.device.mailbox import Bounded, Latest
 from edge.device.pipeline import Outlet, tell_change
+from edge.device.recorder import Recorder
 from edge.device.running import Running
 from edge.device.sources.config import FrameSourceConfig, LinesConfig, MqttConfig, StdinConfig, TextSourceConfig
 from edge.device.sources.open import open_source
@@ -76,6 +77,7 @@ def _frames(config: PipelineConfig, source_config: FrameSourceConfig, outlet: Ou
         watch=QualityWatch(),
         changed=lambda change: tell_change(config.name, outlet, shared.clock, change),
         clock=shared.clock,
+        recorder=_recorder(config),
     )
     running = Running(
         config.name,
@@ -108,6 +110,7 @@ def _texts(config: PipelineConfig, source_config: TextSourceConfig, outlet: Outl
             keep_chars=config.keep_text_chars,
             clock=shared.clock,
             hands=None if shared.data_dir is None else Hands(shared.data_dir / f"{config.name}.hand"),
+            recorder=_recorder(config),
         ),
         open_model=lambda: _open_model(config, shared.clock),
         outlet=outlet,
@@ -115,6 +118,10 @@ def _texts(config: PipelineConfig, source_config: TextSourceConfig, outlet: Outl
         clock=shared.clock,
     )
     return Assembled(config=config, running=running, push=push)
+
+
+def _recorder(config: PipelineConfig) -> Recorder | None:
+    return None if config.record is None else Recorder(config.name, config.record)
 
 
 def _open_gate(config: GateConfig) -> Gate:

@@ -22,6 +22,7 @@ from edge.contract.ids import check_name
 from edge.contract.manifest import Color, Scoring
 from edge.contract.messages import InputKind
 from edge.device.outbox.config import OutboxConfig
+from edge.device.recorder import RecordConfig
 from edge.device.sources.config import FileConfig, FolderConfig, LinesConfig, SourceConfig
 from edge.dropin.found import Fit, InputRange, Overrides, Task
 from edge.errors import ConfigError, InputError
@@ -98,6 +99,7 @@ class PipelineConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # keeps none.
     keep_text_chars: Annotated[int, Meta(ge=0, le=65536)] = 200
     hints: ModelHints = ModelHints()
+    record: RecordConfig | None = None  # keep some of what is seen, for calibration
 
     def overrides(self) -> Overrides:
         """What this section says about the model, as `edge.model` takes it."""
@@ -231,7 +233,10 @@ def _absolute_pipeline(pipeline: PipelineConfig, folder: Path) -> PipelineConfig
         source = msgspec.structs.replace(source, path=str(_under(folder, source.path)))
     labels = None if pipeline.labels is None else _under(folder, pipeline.labels)
     model = _under(folder, pipeline.model)
+    record = pipeline.record
+    if record is not None:
+        record = msgspec.structs.replace(record, folder=_under(folder, record.folder))
     hints = pipeline.hints
     if hints.vocabulary is not None:
         hints = msgspec.structs.replace(hints, vocabulary=_under(folder, hints.vocabulary))
-    return msgspec.structs.replace(pipeline, model=model, labels=labels, source=source, hints=hints)
+    return msgspec.structs.replace(pipeline, model=model, labels=labels, source=source, hints=hints, record=record)

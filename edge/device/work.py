@@ -20,6 +20,7 @@ from edge.compute.watch import Change
 from edge.contract.messages import GateReport, InputKind, Item, ModelRef, Quality, Result, Timing
 from edge.device.frame import Frame, Text
 from edge.device.hands import Hands
+from edge.device.recorder import Recorder
 from edge.errors import InferenceError, MediaError
 
 if TYPE_CHECKING:
@@ -173,8 +174,10 @@ class FrameWork:
         watch: Watch,
         changed: Callable[[Change], None],
         clock: Clock,
+        recorder: Recorder | None = None,
     ) -> None:
         self._name = name
+        self._recorder = recorder
         self._open_gate = open_gate
         self._gate: Gate | None = None
         self._watch = watch
@@ -201,6 +204,8 @@ class FrameWork:
             self._skipped += 1
             meter.skipped += 1
             return None
+        if self._recorder is not None:
+            self._recorder.frame(item.image)
         prediction = model.infer_image(item.image)
         meter.frame_age_ms = round((self._clock.monotonic_s() - item.captured_s) * 1000, 2)
         report = GateReport(opened_by=decision.opened_by, tiles=int(decision.tiles.sum()), skipped=self._skipped)
@@ -230,12 +235,23 @@ class TextWork:
         keep_chars: how much of the text its result carries; 0 keeps none, for privacy and for room.
         clock: for the age of an answer.
         hands: where it is noted what the model works on, so that a text that ends the process is not tried for ever.
+        recorder: where some of the texts are kept, if anywhere.
     """
 
     kind = InputKind.TEXT
 
-    def __init__(self, name: str, *, max_chars: int, keep_chars: int, clock: Clock, hands: Hands | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_chars: int,
+        keep_chars: int,
+        clock: Clock,
+        hands: Hands | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._name = name
+        self._recorder = recorder
         self._hands = hands
         self._max_chars = max_chars
         self._keep_chars = keep_chars
@@ -253,6 +269,8 @@ class TextWork:
         if any("\ud800" <= char <= "\udfff" for char in item.text):
             # A lone surrogate is what is left of bytes that were not UTF-8; no tokenizer and no message can hold it.
             raise MediaError("not valid Unicode; send UTF-8")
+        if self._recorder is not None:
+            self._recorder.text(item.text)
         with nullcontext() if self._hands is None else self._hands.holding(item.text):
             prediction = model.infer_text(item.text)
         meter.frame_age_ms = round((self._clock.monotonic_s() - item.captured_s) * 1000, 2)

@@ -30,6 +30,7 @@ from edge.compute.gate_config import GateConfig
 from edge.contract import manifest
 from edge.device.config import ENVIRONMENT, DeviceSection, ModelHints, PipelineConfig
 from edge.device.outbox.config import OutboxConfig
+from edge.device.recorder import RecordConfig
 from edge.device.sources import config as sources
 from edge.wire.config import BrokerConfig
 
@@ -58,6 +59,7 @@ DEVICE: dict[str, type[Struct]] = {
     **{f'[pipeline.source] with type = "{each.__struct_config__.tag}"': each for each in _SOURCES},
     "[pipeline.gate]": GateConfig,
     "[pipeline.hints]": ModelHints,
+    "[pipeline.record]": RecordConfig,
 }
 CENTRAL: dict[str, type[Struct]] = {"at the top": CentralConfig, "[broker]": BrokerConfig, "[ingest]": IngestConfig}
 

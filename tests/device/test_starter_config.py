@@ -12,6 +12,7 @@ import pytest
 from edge.compute.gate_config import GateConfig
 from edge.device.config import ENVIRONMENT, DeviceSection, PipelineConfig, load_config
 from edge.device.outbox.config import OutboxConfig
+from edge.device.recorder import RecordConfig
 from edge.device.sources.config import V4l2Config
 from edge.toml import parse
 from edge.wire.config import BrokerConfig
@@ -25,9 +26,10 @@ _TYPES: dict[str, type[msgspec.Struct]] = {
     "pipeline": PipelineConfig,
     "pipeline.source": V4l2Config,
     "pipeline.gate": GateConfig,
+    "pipeline.record": RecordConfig,
 }
 # Settings whose default is to have none, so that an example says more.
-_EXAMPLES = {"username", "tls", "labels", "max_fps", "masks", "task", "threshold"}
+_EXAMPLES = {"username", "tls", "labels", "max_fps", "masks", "folder", "task", "threshold"}
 
 
 def _commented() -> list[tuple[str, str, str]]:
