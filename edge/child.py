@@ -28,7 +28,8 @@ import msgspec
 from msgspec import Struct
 
 from edge import errors
-from edge.errors import ChildError, EdgeError, MissingExtraError, OutOfMemoryError, OutOfTimeError
+from edge.clock import SystemClock
+from edge.errors import ChildError, ConfigError, EdgeError, MissingExtraError, OutOfMemoryError, OutOfTimeError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -131,8 +132,9 @@ class Child:
         try:
             reply = msgspec.json.decode(raw, type=_Reply)
         except msgspec.DecodeError as err:
+            words = self._last_words()
             self.close()
-            raise ChildError(f"{self._what} answered with something that is no reply{self._last_words()}") from err
+            raise ChildError(f"{self._what} answered with something that is no reply{words}") from err
         if reply.error:
             raise self._told(reply)
         return msgspec.json.decode(reply.answer, type=answer)
@@ -155,6 +157,7 @@ class Child:
         if self._answers >= 0:
             os.close(self._answers)
             self._answers = -1
+        self._log.close()
 
     def __enter__(self) -> Self:
         return self
@@ -165,14 +168,15 @@ class Child:
         if kind is not None and self.is_alive:
             self._process.kill()
         self.close()
-        self._log.close()
 
     def _read_line(self, timeout_s: float) -> bytes:
+        clock = SystemClock()
+        end_s = clock.monotonic_s() + timeout_s
         while b"\n" not in self._pending:
             # poll, not select: a process with many open files has numbers above 1023
             ready = select.poll()
             ready.register(self._answers, select.POLLIN | select.POLLHUP)
-            if not ready.poll(timeout_s * 1000):
+            if not ready.poll(max(0.0, end_s - clock.monotonic_s()) * 1000):
                 self._process.kill()
                 self.close()
                 raise OutOfTimeError(f"{self._what} did not end within {timeout_s:g} s")
@@ -203,6 +207,8 @@ class Child:
         kind = getattr(errors, reply.error, None)
         if kind is MissingExtraError:
             return MissingExtraError(reply.message, reply.extra)
+        if kind is ConfigError:
+            return ConfigError(tuple(reply.message.splitlines()))
         if isinstance(kind, type) and issubclass(kind, EdgeError):
             return kind(reply.message)
         return ChildError(f"{self._what} failed: {reply.message or reply.error}")
