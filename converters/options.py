@@ -1,0 +1,97 @@
+"""What a person may ask of a conversion.
+
+Promises: one value for the command line and the Python API; defaults are safe.
+Leaves out: parsing flags (`edge.commands`), doing it (`convert`).
+Thread: any; pure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from converters.gather import Origin
+from converters.spec import Budget, Format
+from edge.contract.manifest import Manifest
+from edge.dropin.found import Overrides
+
+__all__ = ["Options", "available_mb"]
+
+_NOTHING_SAID = Overrides()
+_USUAL = Budget()
+_SPARE_SHARE = 0.9  # of the memory that is free, for all children together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A conversion.
+
+    Args:
+        source: the trained model: a file, a SavedModel folder, or `file.py:function` for a PyTorch factory.
+        out: folder for bundle, report and workspace.
+        formats: which files to make.
+        targets: boards or engine profiles that every variant must run on.
+        calibration: samples that ranges come from; see `converters.gather`.
+        evaluation: samples that figures come from; by default those of `calibration` that it does not need.
+        sample_scale: factor on float samples, for data that was not normalised.
+        manifest: preprocessing, task and labels; by default what `edge inspect` would say of the float file, with
+            `overrides` on top.
+        vocabularies: content by the name that the manifest uses.
+        card: text of `MODEL_CARD.md`; empty: none.
+        recipes: by name; empty: the usual ladder.
+        batch: the batch that is frozen into every file.
+        input_shapes, input_dtypes: for factories, and for sizes that a source leaves free; batch included.
+        custom_objects: a .py file whose public names are given to Keras.
+        is_pickle_trusted: pickles run what their maker put in.
+        calibration_samples, evaluation_samples: how many of each to use at most.
+        threads: processor threads of the engines that are measured.
+        memory_mb: for any child process, in units of 2^20 bytes; by default nine tenths of what is free.
+        timeout_s: wall seconds for any single step in a child process.
+        search_s: wall seconds for ranking groups and searching mixed precision, each format.
+        is_offline: make no environments, which downloads packages.
+        is_float_only: stop after the float files.
+        command: how a report says it can be made again.
+    """
+
+    source: str
+    out: Path
+    formats: tuple[Format, ...] = ("tflite", "onnx")
+    targets: tuple[str, ...] = ("any",)
+    calibration: Origin | None = None
+    evaluation: Origin | None = None
+    sample_scale: float = 1.0
+    manifest: Manifest | None = None
+    overrides: Overrides = _NOTHING_SAID
+    vocabularies: Mapping[str, bytes] = field(default_factory=dict)
+    card: str = ""
+    budget: Budget = _USUAL
+    recipes: tuple[str, ...] = ()
+    batch: int = 1
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    input_dtypes: tuple[str, ...] = ()
+    custom_objects: str = ""
+    is_pickle_trusted: bool = False
+    calibration_samples: int = 200
+    evaluation_samples: int = 2000
+    threads: int = 1
+    memory_mb: int | None = None
+    timeout_s: float = 1800.0
+    search_s: float = 300.0
+    is_offline: bool = False
+    is_float_only: bool = False
+    command: str = ""
+
+    @property
+    def limit_mb(self) -> int:
+        """Private memory that a child may take."""
+        return available_mb() if self.memory_mb is None else self.memory_mb
+
+
+def available_mb() -> int:
+    """Nine tenths of the memory that is free, in units of 2^20 bytes."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(int(line.split()[1]) / 1024 * _SPARE_SHARE)
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20 * _SPARE_SHARE)
