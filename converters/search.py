@@ -56,7 +56,6 @@ def search(
     base: Recipe,
     ranked: Sequence[Group],
     measure: Callable[[Recipe], Measured],
-    is_good: Callable[[Measured], bool],
     *,
     is_over: Callable[[], bool],
     has_weight_only: bool,
@@ -67,11 +66,10 @@ def search(
         base: the full-integer recipe.
         ranked: its groups, worst first, as `isolated` gives them.
         measure: builds and measures a recipe; it may raise, which ends the search.
-        is_good: whether what was measured meets the goal.
         is_over: whether the time is up.
         has_weight_only: whether groups may keep int8 weights alone.
     """
-    run = _Search(replace(base, name="int8-mixed"), ranked, measure, is_good, is_over)
+    run = _Search(replace(base, name="int8-mixed"), ranked, measure, is_over)
     run.take_out()
     if run.is_within:
         run.put_back()
@@ -93,13 +91,11 @@ class _Search:
         mixed: Recipe,
         ranked: Sequence[Group],
         measure: Callable[[Recipe], Measured],
-        is_good: Callable[[Measured], bool],
         is_over: Callable[[], bool],
     ) -> None:
         self._mixed = mixed
         self._ranked = ranked
         self._measure = measure
-        self._is_good = is_good
         self._is_over = is_over
         self.out: tuple[str, ...] = ()
         self.weight_only: tuple[str, ...] = ()
@@ -107,7 +103,7 @@ class _Search:
 
     @property
     def is_within(self) -> bool:
-        return self._is_good(self.measured)
+        return self.measured.is_within
 
     def recipe(self, out: Sequence[str], weight_only: Sequence[str] = ()) -> Recipe:
         kept = tuple(name for name in out if name not in weight_only)
@@ -117,12 +113,12 @@ class _Search:
         """One group a round, until the goal is met, nothing harmful is left, or the time is up; keep the best."""
         rest = [group.name for group in self._ranked if group.sqnr_db is None or group.sqnr_db < _HARMLESS_DB]
         out, measured = self.out, self.measured
-        while rest and not self._is_good(measured) and not self._is_over():
+        while rest and not measured.is_within and not self._is_over():
             tried = [(self._measure(self.recipe((*out, name))), name) for name in rest[:_AHEAD]]
-            measured, name = max(tried, key=lambda pair: self._worth(pair[0]))
+            measured, name = max(tried, key=lambda pair: _worth(pair[0]))
             out = (*out, name)
             rest.remove(name)
-            if self._worth(measured) > self._worth(self.measured):
+            if _worth(measured) > _worth(self.measured):
                 self.out, self.measured = out, measured
 
     def put_back(self) -> None:
@@ -132,7 +128,7 @@ class _Search:
                 return
             without = tuple(each for each in self.out if each != name)
             found = self._measure(self.recipe(without))
-            if self._is_good(found):
+            if found.is_within:
                 self.out, self.measured = without, found
 
     def shrink(self) -> None:
@@ -156,14 +152,15 @@ class _Search:
 
     def _keeps(self, names: tuple[str, ...]) -> bool:
         found = self._measure(self.recipe(self.out, names))
-        if self._is_good(found):
+        if found.is_within:
             self.weight_only, self.measured = names, found
             return True
         return False
 
-    def _worth(self, measured: Measured) -> tuple[bool, float]:
-        return self._is_good(measured), measured.sqnr_db
-
     def _largest_first(self, names: Sequence[str]) -> list[str]:
         sizes = {group.name: group.weight_bytes for group in self._ranked}
         return sorted(names, key=lambda name: -sizes.get(name, 0))
+
+
+def _worth(measured: Measured) -> tuple[bool, float]:
+    return measured.is_within, measured.sqnr_db

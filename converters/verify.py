@@ -15,15 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.axes import reordered, restored
 from converters.lint import lint
 from converters.metrics import Judge, is_within
-from converters.spec import Budget, EngineRun, Format, Latency, RunStatus
+from converters.spec import Budget, EngineRun, FloatFile, Format, Latency, RunStatus
 from edge.compute.tensors import Array
 from edge.contract.profile import EngineProfile
 from edge.engines.host import EngineHost, Replay
 from edge.errors import ChildError, InferenceError, MissingExtraError, ModelError
 
-__all__ = ["EngineAt", "Verified", "Verifier", "reordered"]
+__all__ = ["EngineAt", "Verified", "Verifier"]
 
 _TIME_S = 1.0  # of single runs, for their median
 _TIMEOUT_S = 900.0
@@ -78,15 +79,12 @@ class Verifier:
         """Those that run files of one format."""
         return tuple(engine for engine in self._engines if engine.format == wanted)
 
-    def run(self, file: Path, wanted: Format, axes: Sequence[Sequence[int]]) -> tuple[Verified, ...]:
-        """The file on each engine of its format.
+    def run(self, file: Path, floats: FloatFile) -> tuple[Verified, ...]:
+        """A file on each engine of its format; `floats` is the float file it was made from."""
+        given = reordered(self._inputs, floats.axes)
+        return tuple(self._on(engine, file, given, floats) for engine in self.engines(floats.format))
 
-        `axes`: for each input, the source's axis that each of the file's axes is.
-        """
-        given = reordered(self._inputs, axes)
-        return tuple(self._on(engine, file, given) for engine in self.engines(wanted))
-
-    def _on(self, engine: EngineAt, file: Path, inputs: Sequence[Array]) -> Verified:
+    def _on(self, engine: EngineAt, file: Path, inputs: Sequence[Array], floats: FloatFile) -> Verified:
         refusals = [note for note in lint(file.read_bytes(), engine.profile) if note.code.startswith("E")]
         if refusals:
             return _not_run(engine, RunStatus.REFUSED, f"{refusals[0].code} {refusals[0].message}")
@@ -99,10 +97,11 @@ class Verifier:
             return _not_run(engine, RunStatus.REFUSED, str(err))
         except MissingExtraError as err:
             return _not_run(engine, RunStatus.NOT_EXECUTED, str(err))
-        return Verified(run=self._judged(engine, replay), outputs=replay.outputs)
+        outputs = restored(replay.outputs, floats.output_axes)
+        return Verified(run=self._judged(engine, replay, outputs), outputs=outputs)
 
-    def _judged(self, engine: EngineAt, replay: Replay) -> EngineRun:
-        agreement = None if self._judge is None else self._judge.compare(replay.outputs)
+    def _judged(self, engine: EngineAt, replay: Replay, outputs: Sequence[Array]) -> EngineRun:
+        agreement = None if self._judge is None else self._judge.compare(outputs)
         status = RunStatus.PASSED
         if agreement is not None and not is_within(agreement, self._budget):
             is_other = agreement.sqnr_db < _WRONG_DB and agreement.score < _WRONG_SCORE
@@ -116,16 +115,6 @@ class Verifier:
             open_ms=replay.open_ms,
             memory_mb=replay.memory_mb,
         )
-
-
-def reordered(inputs: Sequence[Array], axes: Sequence[Sequence[int]]) -> tuple[Array, ...]:
-    """Samples in the source's axes, in those of a file."""
-    return tuple(
-        array
-        if list(order) == sorted(order)
-        else np.ascontiguousarray(array.transpose(0, *(axis + 1 for axis in order)))
-        for array, order in zip(inputs, axes, strict=True)
-    )
 
 
 def _latency(run_ms: Sequence[float]) -> Latency | None:

@@ -39,6 +39,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     size_bytes: int
     sqnr_db: float
     score: float
+    is_within: bool  # the search's goal, which the workspace's context has
 
 
 class Workspace:

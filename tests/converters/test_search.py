@@ -28,11 +28,9 @@ class _Formula:
     def __call__(self, recipe: Recipe) -> Measured:
         self.calls += 1
         found = self._sqnr(frozenset(recipe.kept_float), frozenset(recipe.kept_weight_only))
-        return Measured(key=str(self.calls), size_bytes=1, sqnr_db=found, score=min(1.0, found / 40))
-
-
-def _good(measured: Measured) -> bool:
-    return measured.sqnr_db >= 30
+        return Measured(
+            key=str(self.calls), size_bytes=1, sqnr_db=found, score=min(1.0, found / 40), is_within=found >= 30
+        )
 
 
 def _never() -> bool:
@@ -42,7 +40,7 @@ def _never() -> bool:
 def _find(
     measure: _Formula, ranked: list[Group], *, is_over: Callable[[], bool] = _never, has_weight_only: bool = True
 ):
-    return search(_BASE, ranked, measure, _good, is_over=is_over, has_weight_only=has_weight_only)
+    return search(_BASE, ranked, measure, is_over=is_over, has_weight_only=has_weight_only)
 
 
 def test_groups_are_ranked_by_the_harm_that_each_does_alone() -> None:
