@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from converters.axes import restored
 from converters.metrics import Judge, is_within
 from converters.spec import Budget, Group, Note, Recipe
 from converters.workspace import Measured, Workspace
@@ -69,7 +68,6 @@ class Searching:
     """What a search measures with: some samples in the file's own axes, and who judges the answers to them."""
 
     inputs: tuple[Array, ...]
-    output_axes: tuple[tuple[int, ...], ...]  # see `spec.FloatFile`
     judge: Judge
     seconds: float  # for ranking and searching together
 
@@ -127,7 +125,7 @@ class Bench:
             self._builder.build(recipe, target)
             size = target.stat().st_size
             replay = self._host.replay(target, self._searching.inputs, timeout_s=_TIMEOUT_S)
-            agreement = self._searching.judge.compare(restored(replay.outputs, self._searching.output_axes))
+            agreement = self._searching.judge.compare(replay.outputs)
         except EdgeError as err:
             self._tell(f"a candidate failed: {err}")
             return Measured(key=key, size_bytes=0, sqnr_db=_WORST_DB, score=0.0, is_within=False)

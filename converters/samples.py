@@ -23,7 +23,7 @@ from edge.durable import write_atomic
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Samples", "read_arrays", "synthetic", "write_arrays"]
+__all__ = ["Samples", "read_arrays", "reordered", "synthetic", "write_arrays"]
 
 _SEED = 20
 
@@ -80,6 +80,16 @@ def read_arrays(path: Path) -> tuple[Array, ...]:
     """The arrays of an `.npz` in their order."""
     with np.load(path, allow_pickle=False) as archive:
         return tuple(archive[name] for name in archive.files)
+
+
+def reordered(arrays: Sequence[Array], axes: Sequence[Sequence[int]]) -> tuple[Array, ...]:
+    """Arrays (samples, *source's shape) in the order of axes that a file has; see `spec.FloatFile.axes`."""
+    return tuple(
+        array
+        if list(order) == sorted(order)
+        else np.ascontiguousarray(array.transpose(0, *(axis + 1 for axis in order)))
+        for array, order in zip(arrays, axes, strict=True)
+    )
 
 
 def synthetic(signature: Signature, count: int) -> Samples:

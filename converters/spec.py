@@ -110,7 +110,7 @@ class FloatFile(Struct, frozen=True, kw_only=True):
     """A canonical float32 file of a source.
 
     `axes`: for each input, the axis of the source's tensor that each axis of this file's tensor is (a Keras model
-    that became NCHW has (0, 3, 1, 2)). `output_axes` is the same for each output.
+    that became NCHW has (0, 3, 1, 2)).
     """
 
     format: Format
@@ -119,7 +119,6 @@ class FloatFile(Struct, frozen=True, kw_only=True):
     size_bytes: int
     made_by: str  # "litert-torch 0.10.0"
     axes: tuple[tuple[int, ...], ...]
-    output_axes: tuple[tuple[int, ...], ...] = ()  # empty: all as in the source
     parity_db: float | None = None  # SQNR of its outputs against the source's; None: no samples to compare on
 
 

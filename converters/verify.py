@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.axes import reordered, restored
+from converters.samples import reordered
 from converters.lint import lint
 from converters.metrics import Judge, is_within
 from converters.spec import Budget, EngineRun, FloatFile, Format, Latency, RunStatus
@@ -82,9 +82,9 @@ class Verifier:
     def run(self, file: Path, floats: FloatFile) -> tuple[Verified, ...]:
         """A file on each engine of its format; `floats` is the float file it was made from."""
         given = reordered(self._inputs, floats.axes)
-        return tuple(self._on(engine, file, given, floats) for engine in self.engines(floats.format))
+        return tuple(self._on(engine, file, given) for engine in self.engines(floats.format))
 
-    def _on(self, engine: EngineAt, file: Path, inputs: Sequence[Array], floats: FloatFile) -> Verified:
+    def _on(self, engine: EngineAt, file: Path, inputs: Sequence[Array]) -> Verified:
         refusals = [note for note in lint(file.read_bytes(), engine.profile) if note.code.startswith("E")]
         if refusals:
             return _not_run(engine, RunStatus.REFUSED, f"{refusals[0].code} {refusals[0].message}")
@@ -97,11 +97,10 @@ class Verifier:
             return _not_run(engine, RunStatus.REFUSED, str(err))
         except MissingExtraError as err:
             return _not_run(engine, RunStatus.NOT_EXECUTED, str(err))
-        outputs = restored(replay.outputs, floats.output_axes)
-        return Verified(run=self._judged(engine, replay, outputs), outputs=outputs)
+        return Verified(run=self._judged(engine, replay), outputs=replay.outputs)
 
-    def _judged(self, engine: EngineAt, replay: Replay, outputs: Sequence[Array]) -> EngineRun:
-        agreement = None if self._judge is None else self._judge.compare(outputs)
+    def _judged(self, engine: EngineAt, replay: Replay) -> EngineRun:
+        agreement = None if self._judge is None else self._judge.compare(replay.outputs)
         status = RunStatus.PASSED
         if agreement is not None and not is_within(agreement, self._budget):
             is_other = agreement.sqnr_db < _WRONG_DB and agreement.score < _WRONG_SCORE
