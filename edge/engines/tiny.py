@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias, Union
 
-__all__ = ["Value", "flatbuffer", "protobuf", "tiny_onnx", "tiny_tflite"]
+__all__ = ["Table", "Value", "flatbuffer", "operator_code", "protobuf", "tiny_onnx", "tiny_tflite"]
 
 # A table is a mapping from slot to value. An int fills 4 bytes, which reads right for every narrower unsigned field
 # too; an array is a vector of its own type; a sequence is a vector of tables.
@@ -22,22 +22,31 @@ Table: TypeAlias = Mapping[int, Value]
 _RELU = 19  # BuiltinOperator.RELU: runs in every interpreter and needs no weights
 
 
-def tiny_tflite() -> bytes:
-    """A TFLite model: four floats in, the same without the negative ones out."""
+def tiny_tflite(*unused: tuple[int, int]) -> bytes:
+    """A TFLite model: four floats in, the same without the negative ones out.
+
+    `unused` are operator codes (number, version) that the file lists and no operator has.
+    """
+    codes: list[Table] = [operator_code(number, version) for number, version in ((_RELU, 1), *unused)]
     tensors: list[Table] = [{0: array("i", [1, 4]), 1: 0, 2: 0, 3: name} for name in ("x", "y")]
     operator: Table = {0: 0, 1: array("i", [0]), 2: array("i", [1])}
     graph: Table = {0: tensors, 1: array("i", [0]), 2: array("i", [1]), 3: [operator]}
-    return flatbuffer({0: 3, 1: [{0: _RELU, 2: 1, 3: _RELU}], 2: [graph], 4: [{}]}, b"TFL3")
+    return flatbuffer({0: 3, 1: codes, 2: [graph], 4: [{}]}, b"TFL3")
 
 
-def tiny_onnx() -> bytes:
-    """An ONNX model of IR version 7, operator set 13, that does the same."""
+def operator_code(number: int, version: int) -> Table:
+    """An OperatorCode; the first field is too narrow for numbers above 127, which the last one is there for."""
+    return {0: min(number, 127), 2: version, 3: number}
+
+
+def tiny_onnx(*, opset: int = 13, ir_version: int = 7) -> bytes:
+    """An ONNX model that does the same."""
     dimensions = b"".join(protobuf(1, protobuf(1, size)) for size in (1, 4))
     floats = protobuf(1, protobuf(1, 1) + protobuf(2, dimensions))  # TypeProto.tensor_type: FLOAT, shape
     node = protobuf(1, b"x") + protobuf(2, b"y") + protobuf(4, b"Relu")
     values = [protobuf(1, name) + protobuf(2, floats) for name in (b"x", b"y")]
     graph = protobuf(1, node) + protobuf(2, b"tiny") + protobuf(11, values[0]) + protobuf(12, values[1])
-    return protobuf(1, 7) + protobuf(7, graph) + protobuf(8, protobuf(2, 13))
+    return protobuf(1, ir_version) + protobuf(7, graph) + protobuf(8, protobuf(2, opset))
 
 
 def protobuf(number: int, value: int | bytes) -> bytes:
