@@ -1,7 +1,7 @@
 """Bundles: a folder with a `manifest.json`, or a model file beside one that lists it.
 
-Promises: a file of a bundle is the one that its manifest describes, by sha256; names in a manifest never lead out of
-its folder.
+Promises: a file of a bundle is the one that its manifest describes, by sha256, labels and vocabularies included; names
+in a manifest never lead out of its folder.
 Leaves out: writing bundles (`converters`).
 Thread: any.
 """
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from edge.contract.manifest import (
     Binary,
+    BundleFile,
     Classify,
     Detect,
     HashedNgrams,
@@ -29,10 +30,22 @@ from edge.dropin.found import Overrides
 from edge.dropin.labels import read_labels_file
 from edge.engines.probe import available
 from edge.errors import ManifestError, ModelError
+from edge.reading import read_whole
 
-__all__ = ["Bundle", "beside", "check_variant", "open_bundle", "override"]
+__all__ = [
+    "Bundle",
+    "beside",
+    "check_variant",
+    "manifest_beside",
+    "manifest_in",
+    "open_bundle",
+    "override",
+    "path_inside",
+    "read_listed",
+]
 
 _NAME = "manifest.json"
+_LARGEST_BYTES = 256 << 20  # of a file that is no model; golden samples are the largest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +64,8 @@ def open_bundle(folder: Path) -> Bundle:
         ModelError: no manifest, or no variant for the engines at hand.
         ManifestError: the manifest is wrong, or names what is not there.
     """
+    manifest = manifest_in(folder)
     path = folder / _NAME
-    if not path.is_file():
-        raise ModelError(f"{folder} is a folder without a {_NAME}; name the model file itself")
-    manifest = decode_manifest(path.read_bytes())
     if not manifest.variants:
         raise ManifestError(f"{path} lists no variants")
     if len({variant.engine for variant in manifest.variants}) == 1:
@@ -68,15 +79,42 @@ def open_bundle(folder: Path) -> Bundle:
 
 
 def beside(model: Path) -> Bundle | None:
-    """The bundle that a model file belongs to, or None: a manifest beside it that lists other files is not its own."""
+    """The bundle that a model file belongs to, or None: a manifest beside it that lists other files is not its own.
+
+    Raises:
+        ManifestError: the manifest is wrong, or names what is not there.
+    """
+    manifest = manifest_beside(model)
+    if manifest is None:
+        return None
+    variant = next(each for each in manifest.variants if each.file == model.name)
+    return _with_variant(model.parent, manifest, variant)
+
+
+def manifest_in(folder: Path) -> Manifest:
+    """The manifest of a bundle folder.
+
+    Raises:
+        ModelError: it has none.
+        ManifestError: it is wrong.
+    """
+    path = folder / _NAME
+    if not path.is_file():
+        raise ModelError(f"{folder} is a folder without a {_NAME}; name the model file itself")
+    return decode_manifest(path.read_bytes())
+
+
+def manifest_beside(model: Path) -> Manifest | None:
+    """The manifest in a model file's folder, if it lists that file.
+
+    Raises:
+        ManifestError: it is wrong.
+    """
     path = model.parent / _NAME
     if not path.is_file():
         return None
     manifest = decode_manifest(path.read_bytes())
-    for variant in manifest.variants:
-        if variant.file == model.name:
-            return _with_variant(model.parent, manifest, variant)
-    return None
+    return manifest if any(variant.file == model.name for variant in manifest.variants) else None
 
 
 def override(manifest: Manifest, overrides: Overrides) -> Manifest:
@@ -117,27 +155,56 @@ def check_variant(content: bytes, path: Path, manifest: Manifest) -> None:
         ModelError: size or sha256 differ.
     """
     for variant in manifest.variants:
-        if variant.file == path.name and hashlib.sha256(content).hexdigest() != variant.sha256:
-            raise ModelError(
-                f"{path} is not the file that its {_NAME} describes: {len(content)} bytes, expected "
-                f"{variant.size_bytes} with sha256 {variant.sha256[:12]}...; fetch it again"
-            )
+        if variant.file == path.name and (complaint := _complaint(content, path, variant)):
+            raise ModelError(complaint)
 
 
-def _with_variant(folder: Path, manifest: Manifest, variant: Variant) -> Bundle:
-    model = _inside(folder, variant.file)
-    files = {}
-    if isinstance(manifest.input, TextInput) and not isinstance(manifest.input.tokenizer, HashedNgrams):
-        name = manifest.input.tokenizer.vocabulary
-        try:
-            files[name] = _inside(folder, name).read_bytes()
-        except OSError as err:
-            raise ManifestError(f"{folder / _NAME} names the vocabulary {name}: {err.strerror or err}") from err
-    return Bundle(manifest=manifest, model=model, files=files)
+def read_listed(folder: Path, listed: BundleFile) -> bytes:
+    """A file of a bundle that is no model.
+
+    Raises:
+        ManifestError: it is not there, too large, or not the one that the manifest describes.
+    """
+    path = path_inside(folder, listed.file)
+    try:
+        content = read_whole(path, most_bytes=_LARGEST_BYTES)
+    except OSError as err:
+        raise ManifestError(f"{folder / _NAME} names the {listed.role} {listed.file}: {err.strerror or err}") from err
+    if complaint := _complaint(content, path, listed):
+        raise ManifestError(complaint)
+    return content
 
 
-def _inside(folder: Path, name: str) -> Path:
+def path_inside(folder: Path, name: str) -> Path:
+    """The file that a manifest calls `name`.
+
+    Raises:
+        ManifestError: the name leads out of the folder.
+    """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts:
         raise ManifestError(f"{folder / _NAME} names {name!r}, which lies outside its folder")
     return folder / name
+
+
+def _complaint(content: bytes, path: Path, listed: Variant | BundleFile) -> str:
+    """What is wrong with a file, or "" for nothing."""
+    if hashlib.sha256(content).hexdigest() == listed.sha256:
+        return ""
+    return (
+        f"{path} is not the file that its {_NAME} describes: {len(content)} bytes, expected {listed.size_bytes} "
+        f"with sha256 {listed.sha256[:12]}...; fetch it again"
+    )
+
+
+def _with_variant(folder: Path, manifest: Manifest, variant: Variant) -> Bundle:
+    model = path_inside(folder, variant.file)
+    listed = {each.file: read_listed(folder, each) for each in manifest.files if each.role in {"labels", "vocabulary"}}
+    files = {}
+    if isinstance(manifest.input, TextInput) and not isinstance(manifest.input.tokenizer, HashedNgrams):
+        name = manifest.input.tokenizer.vocabulary
+        try:
+            files[name] = listed[name] if name in listed else path_inside(folder, name).read_bytes()
+        except OSError as err:
+            raise ManifestError(f"{folder / _NAME} names the vocabulary {name}: {err.strerror or err}") from err
+    return Bundle(manifest=manifest, model=model, files=files)
