@@ -11,7 +11,8 @@ The map, from the ground up:
 - `wire`: MQTT, behind one protocol.
 - `dropin`: reads what other tools left in or beside a model file and writes a manifest from it.
 - `media`: pictures, clips, texts and numbers from disk.
-- `model`: a model file made callable: prepare, run, decode.
+- `model`: a model file made callable: prepare, run, decode. `golden`, `selftest`: samples with the answers of the
+  trained model, and their replay on the engines of a machine.
 - `device`: the daemon. `central`: the service that keeps the fleet's results. They never import each other.
 - `commands`, `cli`: the one command `edge`. `demo`: the whole loop on one machine.
 

@@ -27,6 +27,8 @@ __all__ = ["main"]
 _COMMANDS: dict[str, tuple[str, str]] = {
     "infer": ("infer", "Run a model on pictures, folders, videos or texts."),
     "inspect": ("inspect", "Show what a model file wants and says, and which rule told us."),
+    "probe": ("probe", "Find out what the engines here can run, and what they get wrong."),
+    "selftest": ("selftest", "Replay a bundle's golden samples on the engines here."),
     "run": ("run", "Run the device daemon from a config file."),
     "check": ("check", "Try a config: camera, model, disk and broker, before the first run."),
     "init": ("init", "Write a commented starter config."),
