@@ -104,6 +104,7 @@ class Source(Struct, frozen=True, kw_only=True):
     signature: Signature
     parameters: int | None = None
     notes: tuple[Note, ...] = ()
+    labels: tuple[str, ...] = ()  # names of the classes, where the source knows them
 
 
 class FloatFile(Struct, frozen=True, kw_only=True):
