@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 
 import pytest
@@ -25,3 +26,27 @@ def environment() -> Callable[[str], Ready]:
             pytest.skip(str(err))
 
     return made
+
+
+def _needs(*modules: str) -> None:
+    absent = [module for module in modules if importlib.util.find_spec(module) is None]
+    if absent:
+        pytest.skip(f"{', '.join(absent)} is not installed")
+
+
+@pytest.fixture(scope="session")
+def quantising() -> None:
+    """The extra "convert"."""
+    _needs("onnx", "onnxruntime", "ai_edge_litert", "litert_quantizer")
+
+
+@pytest.fixture(scope="session")
+def scikit_learn() -> None:
+    """The extra "sklearn"."""
+    _needs("sklearn", "skops", "skl2onnx", "onnx", "onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> None:
+    """The extra "tensorflow"; looked for, not imported."""
+    _needs("tensorflow", "tf2onnx")
