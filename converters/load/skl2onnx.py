@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from converters.load.sklearn_layers import answers_alike, probe_rows, steps_of
+from converters.load.sklearn_layers import LEAST_ALIKE, answers_alike, steps_of
 from edge.compute.tensors import Array
 from edge.engines.open import open_engine
 from edge.errors import MissingExtraError, RefusedError, UnsupportedSourceError
 
-__all__ = ["LEAST_ALIKE", "onnx_form", "share_alike"]
+__all__ = ["onnx_form", "share_alike"]
 
-LEAST_ALIKE = 0.9  # of rows: a tree sends a number that ties with its threshold the other way in float32
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
 _FLOAT = 1  # TensorProto.DataType
 _PROBLEMS = (ValueError, TypeError, RuntimeError, AttributeError, KeyError, IndexError)  # of skl2onnx, as it comes
@@ -33,14 +32,15 @@ _OPTIONS: tuple[dict[str, bool], ...] = (
 
 
 def onnx_form(
-    model: Any, answer: Callable[[Array], Array], shape: tuple[int, int], names: tuple[str, str]
+    model: Any, answer: Callable[[Array], Array], rows: Array, batch: int, names: tuple[str, str]
 ) -> tuple[bytes, str]:
     """The file, and what made it.
 
     Args:
         model: fitted.
         answer: what the file is to answer: (rows, features) float32 to (rows, outputs).
-        shape: of the input: batch, features.
+        rows: of `probe_rows`, to compare them by.
+        batch: of the input.
         names: of the input and the output.
 
     Raises:
@@ -53,11 +53,11 @@ def onnx_form(
     except ImportError as err:
         raise MissingExtraError("skl2onnx", "sklearn") from err
     is_any = False
-    for form in _forms(skl2onnx, model, shape, names[0]):
+    for form in _forms(skl2onnx, model, (batch, rows.shape[1]), names[0]):
         for output in [value.name for value in form.graph.output if value.type.tensor_type.elem_type == _FLOAT]:
             is_any = True
             content = _cut(form, output, names)
-            if share_alike(content, answer, shape) >= LEAST_ALIKE:
+            if share_alike(content, answer, rows, batch) >= LEAST_ALIKE:
                 return content, f"skl2onnx {skl2onnx.__version__}"
     kind = type(steps_of(model)[-1]).__name__
     if is_any:
@@ -68,11 +68,9 @@ def onnx_form(
     raise UnsupportedSourceError(f"E533 {kind} has no ONNX form that gives numbers; train another kind of model")
 
 
-def share_alike(content: bytes, answer: Callable[[Array], Array], shape: tuple[int, int]) -> float:
-    """Share of probing rows that a file answers as the model does, 0..1; 0 where its shapes are others."""
-    batch, features = shape
-    rows = probe_rows(features)
-    rows = rows[: len(rows) // batch * batch]
+def share_alike(content: bytes, answer: Callable[[Array], Array], rows: Array, batch: int) -> float:
+    """Share of the rows that a file answers as the model does, 0..1; 0 where its shapes are others."""
+    rows = np.resize(rows, (max(len(rows) // batch, 1) * batch, rows.shape[1]))
     engine = open_engine(content)
     try:
         answers = [engine.run((rows[start : start + batch],))[0] for start in range(0, len(rows), batch)]

@@ -22,8 +22,8 @@ import numpy as np
 from converters.dense import Dense, Layer, to_onnx, to_tflite
 from converters.load.messages import Converted, ConvertRequest, OpenRequest, Predicted, PredictRequest
 from converters.load.running import float_file
-from converters.load.skl2onnx import LEAST_ALIKE, onnx_form, share_alike
-from converters.load.sklearn_layers import layers_of, probe_rows, steps_of
+from converters.load.skl2onnx import onnx_form, share_alike
+from converters.load.sklearn_layers import LEAST_ALIKE, layers_of, probe_rows, steps_of
 from converters.samples import read_arrays, write_arrays
 from converters.spec import FloatFile, Note, Port, Signature, Source, SourceKind
 from edge.compute.tensors import Array
@@ -43,7 +43,7 @@ class _Opened:
     answer: Callable[[Array], Array]  # (rows, features) to (rows, outputs)
     layers: tuple[Layer, ...] | str  # or why there are none
     output: str  # name
-    features: int
+    rows: Array  # to compare files with the model by
     batch: int
 
 
@@ -69,10 +69,10 @@ def look(request: OpenRequest) -> Source:
             f"E521 the model takes [{request.batch},{features}], and the shape given is {request.input_shapes[0]}"
         )
     output, answer = _head(model)
-    made = answer(probe_rows(features)[: request.batch])
-    layers = layers_of(model, answer)
+    rows = probe_rows(model)
+    layers = layers_of(model, answer, rows)
     _OPENED["source"] = _Opened(
-        model=model, answer=answer, layers=layers, output=output, features=features, batch=request.batch
+        model=model, answer=answer, layers=layers, output=output, rows=rows, batch=request.batch
     )
     return Source(
         path=request.path,
@@ -81,7 +81,7 @@ def look(request: OpenRequest) -> Source:
         framework=f"scikit-learn {sklearn.__version__}: {', '.join(type(each).__name__ for each in steps_of(model))}",
         signature=Signature(
             inputs=(Port(name=_INPUT, shape=(request.batch, features), dtype="float32"),),
-            outputs=(Port(name=output, shape=(request.batch, *made.shape[1:]), dtype="float32"),),
+            outputs=(Port(name=output, shape=(request.batch, answer(rows[:1]).shape[1]), dtype="float32"),),
         ),
         parameters=_parameters(layers),
         notes=_notes(layers, caught),
@@ -98,18 +98,18 @@ def convert(request: ConvertRequest) -> Converted:
     """
     opened = _OPENED["source"]
     axes = [(0, 1)]
-    names = (_INPUT, opened.output)
+    names, features = (_INPUT, opened.output), opened.rows.shape[1]
     files: list[FloatFile] = []
     if "onnx" in request.formats:
         if isinstance(opened.layers, str):
-            content, made_by = onnx_form(opened.model, opened.answer, (opened.batch, opened.features), names)
+            content, made_by = onnx_form(opened.model, opened.answer, opened.rows, opened.batch, names)
         else:
-            content = to_onnx(opened.layers, opened.features, batch=opened.batch, names=names)
+            content = to_onnx(opened.layers, features, batch=opened.batch, names=names)
             made_by = "converters.dense"
         _check(opened, content, "ONNX")
         files.append(float_file(content, request.folder, "onnx", made_by, axes))
     if "tflite" in request.formats and not isinstance(opened.layers, str):
-        content = to_tflite(opened.layers, opened.features, batch=opened.batch, names=names)
+        content = to_tflite(opened.layers, features, batch=opened.batch, names=names)
         _check(opened, content, "TFLite")
         files.append(float_file(content, request.folder, "tflite", "converters.dense", axes))
     return Converted(files=tuple(files))
@@ -119,7 +119,7 @@ def predict(request: PredictRequest) -> Predicted:
     """Ask the model itself."""
     opened = _OPENED["source"]
     (rows,) = read_arrays(Path(request.inputs))
-    answers = opened.answer(rows.reshape(-1, opened.features).astype(np.float32)).astype(np.float32)
+    answers = opened.answer(rows.reshape(-1, opened.rows.shape[1]).astype(np.float32)).astype(np.float32)
     write_arrays(Path(request.outputs), [answers.reshape(len(rows), opened.batch, -1)], "output")
     return Predicted(samples=len(rows))
 
@@ -278,5 +278,5 @@ def _notes(layers: tuple[Layer, ...] | str, caught: Sequence[warnings.WarningMes
 
 def _check(opened: _Opened, content: bytes, what: str) -> None:
     """What is written answers as the model does."""
-    if share_alike(content, opened.answer, (opened.batch, opened.features)) < LEAST_ALIKE:
+    if share_alike(content, opened.answer, opened.rows, opened.batch) < LEAST_ALIKE:
         raise RefusedError(f"E526 the {what} file answers differently from the model itself; nothing was written")

@@ -84,6 +84,10 @@ def _models() -> dict[str, Callable]:
         "scaled logistic": (pipe(pre.StandardScaler(), linear_model.LogisticRegression()), 3),
         "min-max logistic": (pipe(pre.MinMaxScaler(), linear_model.LogisticRegression()), 2),
         "one against the rest": (linear_model.SGDClassifier(loss="log_loss", random_state=0), 3),
+        "scaled one against the rest": (
+            pipe(pre.StandardScaler(), linear_model.SGDClassifier(loss="log_loss", random_state=0)),
+            3,
+        ),
         "hinge": (linear_model.SGDClassifier(random_state=0), 3),
         "perceptron": (linear_model.Perceptron(), 2),
         "linear SVC": (svm.LinearSVC(), 3),
@@ -114,7 +118,8 @@ def _models() -> dict[str, Callable]:
 
 _TREES = {"forest", "boosting", "kernel SVC", "kernel SVC of two", "neighbours", "anomalies"}  # no TFLite
 _DENSE = [
-    "logistic", "logistic of two", "scaled logistic", "min-max logistic", "one against the rest", "hinge", "perceptron",
+    "logistic", "logistic of two", "scaled logistic", "min-max logistic", "one against the rest",
+    "scaled one against the rest", "hinge", "perceptron",
     "linear SVC", "linear SVC of two", "ridge classifier", "discriminant", "net", "net of two", "net behind components",
     "ridge", "least squares", "net of numbers",
 ]  # fmt: skip
@@ -161,16 +166,17 @@ def test_a_classifier_gives_its_probabilities_and_the_names_of_its_classes(tmp_p
     assert source.parameters == 15
 
 
-def test_a_file_of_dense_layers_takes_a_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [5, 120])
+def test_a_file_of_dense_layers_takes_a_batch(tmp_path: Path, batch: int) -> None:
     from sklearn.linear_model import LogisticRegression
 
     inputs, labels = _iris()
     model = LogisticRegression().fit(inputs, labels)
-    source = _look(_saved(tmp_path, model), batch=5)
-    assert source.signature.inputs[0].shape == (5, 4)
+    source = _look(_saved(tmp_path, model), batch=batch)
+    assert source.signature.inputs[0].shape == (batch, 4)
     for file in _convert(tmp_path).files:
-        (answers,) = open_engine(Path(file.path).read_bytes()).run((inputs[:5],))
-        np.testing.assert_allclose(answers, model.predict_proba(inputs[:5]), atol=1e-6)
+        (answers,) = open_engine(Path(file.path).read_bytes()).run((inputs[:batch],))
+        np.testing.assert_allclose(answers, model.predict_proba(inputs[:batch]), atol=1e-6)
 
 
 def test_a_source_predicts_as_the_model_does(tmp_path: Path) -> None:
@@ -347,10 +353,11 @@ def test_an_onnx_form_that_answers_differently_is_refused(tmp_path: Path) -> Non
     from sklearn.ensemble import RandomForestClassifier
 
     from converters.load.skl2onnx import onnx_form
+    from converters.load.sklearn_layers import probe_rows
 
     model = RandomForestClassifier(5, random_state=0).fit(*_iris())
     with pytest.raises(RefusedError, match="E526 the ONNX form of RandomForestClassifier answers differently"):
-        onnx_form(model, lambda rows: model.predict_proba(rows)[:, ::-1], (1, 4), ("features", "probabilities"))
+        onnx_form(model, lambda rows: model.predict_proba(rows)[:, ::-1], probe_rows(model), 1, ("in", "out"))
 
 
 # -- dense layers as files ---------------------------------------------------------------------------------------------
