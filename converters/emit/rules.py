@@ -1,0 +1,248 @@
+"""Which layer gets which precision: a recipe and the facts about a float file, turned into an ordered list of rules.
+
+Promises: pure; the list is what runs and what can be printed. The last rule that fits a layer decides, and a rule is
+only made for layers that can carry it: the quantizer skips one that a layer cannot carry and goes back to the rule
+before (a weight-only rule on BATCH_MATMUL once turned full int8 on again).
+Leaves out: applying them (`quantizer`), looking whether they were obeyed (`audit`).
+Thread: any; pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from converters.spec import Recipe, Scheme
+from edge.errors import InputError, RefusedError
+
+__all__ = ["WEIGHTED", "Layer", "Precision", "Rule", "plan_rules", "wanted"]
+
+# Operations whose weights the quantizer stores in integers while the activations stay float.
+WEIGHTED = frozenset(
+    {"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+)
+_NIBBLED: dict[Scheme, tuple[str, ...]] = {  # those it stores in four bits
+    Scheme.DYNAMIC: ("CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"),
+    Scheme.WEIGHT_ONLY: ("BATCH_MATMUL", "CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"),
+}
+_LARGEST_HALF = 65504.0
+# With one scale a channel its constant operand comes out as noise: in static int8 on every engine, with float
+# activations on those before 2.17, and no version of the operator tells them apart.
+_TENSORWISE = "BATCH_MATMUL"
+_ALL = "*"
+_ANYWHERE = "^"  # as ".*"; the quantizer puts a rule where it first met its scope, and this one must come last
+_FOUR, _EIGHT, _SIXTEEN = 4, 8, 16
+
+
+class Precision(str, Enum):
+    """What a layer stores and computes with."""
+
+    FLOAT = "float"
+    FLOAT16 = "float16"
+    WEIGHT_ONLY = "weight-only"
+    DYNAMIC = "dynamic"
+    STATIC = "static"
+
+
+class Layer(Struct, frozen=True, kw_only=True):
+    """One operation of a float file, as far as its precision goes."""
+
+    operation: str  # by the schema's name
+    outputs: tuple[str, ...]  # names of the tensors it makes
+    group: str  # `Group.name`
+    has_weights: bool = False  # a constant that `WEIGHTED` operations store in integers
+    largest_weight: float = 0.0  # absolute, the bias included
+    is_head: bool = False  # a softmax or logistic that nothing computes with afterwards
+    is_fragile: bool = False  # makes or reads a mask
+    is_steep: bool = False  # its scales of input times weights over output reach what XNNPACK refuses
+    is_inner: bool = False  # in the body of a loop or branch, which calibration does not see
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """Layers whose scope `scope` finds, and that are of `operation`, get this precision."""
+
+    scope: str  # regular expression on the names of a layer's outputs, each with a semicolon behind it
+    operation: str  # by the schema's name, or "*"
+    precision: Precision
+    weight_bits: int = 8
+    activation_bits: int = 8
+    is_per_channel: bool = True
+    why: str = ""
+
+    def __str__(self) -> str:
+        """One line for `edge convert --plan`."""
+        bits = f" {self.weight_bits}-bit" if self.precision not in {Precision.FLOAT, Precision.FLOAT16} else ""
+        wide = f", {self.activation_bits}-bit activations" if self.activation_bits != _EIGHT else ""
+        scales = "" if self.is_per_channel else ", one scale a tensor"
+        what = "every operation" if self.operation == _ALL else self.operation
+        where = "" if self.scope in {".*", _ANYWHERE} else f" in {self.scope}"
+        return f"{what}{where}: {self.precision.value}{bits}{wide}{scales}" + (f" ({self.why})" if self.why else "")
+
+
+def plan_rules(recipe: Recipe, layers: Sequence[Layer]) -> tuple[Rule, ...]:
+    """The rules for one recipe, in order; the last that fits a layer decides.
+
+    Raises:
+        RefusedError: the recipe asks for what no engine computes.
+        InputError: it names a group that the file does not have.
+    """
+    _check(recipe, layers)
+    if recipe.scheme is Scheme.FLOAT32:
+        return ()
+    rules = [*_base(recipe), *_one_scale(recipe)]
+    if recipe.scheme is Scheme.STATIC:
+        rules += _static_exceptions(recipe, layers)
+    if recipe.scheme is Scheme.DYNAMIC:
+        rules += _old_engines(recipe)
+    if recipe.scheme is Scheme.FLOAT16:
+        large = [layer for layer in layers if layer.largest_weight > _LARGEST_HALF]
+        rules += _kept(large, f"weights above {_LARGEST_HALF:.0f}, the largest number in half precision")
+    rules += _kept([each for each in layers if each.group in recipe.kept_float], "kept float by the recipe")
+    weight_only = [each for each in layers if each.group in recipe.kept_weight_only]
+    rules += _weight_only(weight_only, "weights alone by the recipe")
+    if recipe.scheme is Scheme.STATIC:
+        rules += _ports(recipe)
+    return tuple(rules)
+
+
+def wanted(recipe: Recipe, layers: Sequence[Layer]) -> dict[tuple[str, ...], Precision]:
+    """Layers, by their outputs, whose precision the recipe names and the result must have."""
+    found: dict[tuple[str, ...], Precision] = {}
+    for layer in layers:
+        is_static = recipe.scheme is Scheme.STATIC
+        is_steep = is_static and layer.is_steep and recipe.activation_bits == _EIGHT
+        if layer.group in recipe.kept_weight_only and recipe.scheme is not Scheme.FLOAT32:
+            weights = layer.has_weights and layer.operation in WEIGHTED
+            found[layer.outputs] = Precision.WEIGHT_ONLY if weights else Precision.FLOAT
+        elif layer.group in recipe.kept_float:
+            found[layer.outputs] = Precision.FLOAT
+        elif is_steep:
+            found[layer.outputs] = Precision.WEIGHT_ONLY
+        elif is_static and (layer.is_head or layer.is_fragile or layer.is_inner):
+            found[layer.outputs] = Precision.FLOAT
+    return found
+
+
+def _check(recipe: Recipe, layers: Sequence[Layer]) -> None:
+    if recipe.weight_bits not in {_FOUR, _EIGHT} or recipe.activation_bits not in {_EIGHT, _SIXTEEN}:
+        raise RefusedError(
+            f"{recipe.name}: expected weights of 4 or 8 bits and activations of 8 or 16, "
+            f"found {recipe.weight_bits} and {recipe.activation_bits}"
+        )
+    if recipe.weight_bits == _FOUR and recipe.scheme not in _NIBBLED:
+        raise RefusedError(
+            f"{recipe.name}: 4-bit weights go with float activations; use the scheme weight-only or dynamic"
+        )
+    known = {layer.group for layer in layers}
+    strangers = [name for name in (*recipe.kept_float, *recipe.kept_weight_only) if name not in known]
+    if strangers:
+        raise InputError(
+            f"{recipe.name}: no group {strangers[0]!r} in this file; its groups are {', '.join(sorted(known)[:20])}"
+        )
+
+
+def _base(recipe: Recipe) -> Iterable[Rule]:
+    """What holds for everything."""
+    match recipe.scheme:
+        case Scheme.FLOAT32:
+            return
+        case Scheme.FLOAT16:
+            yield Rule(scope=".*", operation=_ALL, precision=Precision.FLOAT16)
+        case Scheme.WEIGHT_ONLY | Scheme.DYNAMIC:
+            precision = Precision.DYNAMIC if recipe.scheme is Scheme.DYNAMIC else Precision.WEIGHT_ONLY
+            yield Rule(scope=".*", operation=_ALL, precision=precision)
+            if recipe.weight_bits == _FOUR:
+                for operation in _NIBBLED[recipe.scheme]:
+                    yield Rule(scope=".*", operation=operation, precision=precision, weight_bits=_FOUR)
+        case Scheme.STATIC:
+            yield Rule(scope=".*", operation=_ALL, precision=Precision.STATIC, activation_bits=recipe.activation_bits)
+
+
+def _one_scale(recipe: Recipe) -> Iterable[Rule]:
+    """Layers whose weights have one scale for all, whatever the recipe."""
+    if recipe.scheme not in {Scheme.STATIC, Scheme.DYNAMIC}:
+        return
+    is_static = recipe.scheme is Scheme.STATIC
+    yield Rule(
+        scope=".*",
+        operation=_TENSORWISE,
+        precision=Precision.STATIC if is_static else Precision.DYNAMIC,
+        activation_bits=recipe.activation_bits if is_static else _EIGHT,
+        is_per_channel=False,
+        why="engines read one scale for all of a constant operand",
+    )
+
+
+def _static_exceptions(recipe: Recipe, layers: Sequence[Layer]) -> list[Rule]:
+    rules = []
+    if recipe.is_embedding_integer:
+        why = "tables have no activations to calibrate"
+        rules.append(Rule(scope=".*", operation="EMBEDDING_LOOKUP", precision=Precision.WEIGHT_ONLY, why=why))
+    rules += _kept([layer for layer in layers if layer.is_inner], "bodies of loops and branches are not calibrated")
+    # an int8 softmax has steps of 1/256: a thousand classes of nearly equal odds all become 0
+    rules += _kept([layer for layer in layers if layer.is_head], "a head in int8 has steps of 1/256")
+    rules += _kept([layer for layer in layers if layer.is_fragile], "a mask's range leaves nothing for the numbers")
+    if recipe.activation_bits == _EIGHT:
+        steep = [layer for layer in layers if layer.is_steep]
+        rules += _weight_only(steep, "XNNPACK refuses scales of input times weights over output of 256 and more")
+    return rules
+
+
+def _ports(recipe: Recipe) -> list[Rule]:
+    """Inputs and outputs are layers to the quantizer, in the scope of their tensors: theirs are the last rules."""
+    is_float = recipe.io == "float"
+    return [
+        Rule(
+            scope=_ANYWHERE,
+            operation=operation,
+            precision=Precision.FLOAT if is_float else Precision.STATIC,
+            activation_bits=_EIGHT if is_float else recipe.activation_bits,
+            why="inputs and outputs are real numbers" if is_float else "inputs and outputs are integers",
+        )
+        for operation in ("INPUT", "OUTPUT")
+    ]
+
+
+def _old_engines(recipe: Recipe) -> list[Rule]:
+    rules = []
+    if not recipe.is_dense_per_channel:
+        rules.append(
+            Rule(
+                scope=".*",
+                operation="FULLY_CONNECTED",
+                precision=Precision.DYNAMIC,
+                weight_bits=recipe.weight_bits,
+                is_per_channel=False,
+                why="engines before 2.17 read one scale for all of a dense layer",
+            )
+        )
+        why = "engines before 2.17 refuse integer weights with float activations here"
+        rules.append(Rule(scope=".*", operation="TRANSPOSE_CONV", precision=Precision.WEIGHT_ONLY, why=why))
+    if not recipe.is_embedding_integer:
+        why = "engines before 2.18 read one scale for all of an embedding"
+        rules.append(Rule(scope=".*", operation="EMBEDDING_LOOKUP", precision=Precision.FLOAT, why=why))
+    return rules
+
+
+def _kept(layers: Sequence[Layer], why: str) -> list[Rule]:
+    if not layers:
+        return []
+    return [Rule(scope=_scope(layers), operation=_ALL, precision=Precision.FLOAT, why=why)]
+
+
+def _weight_only(layers: Sequence[Layer], why: str) -> list[Rule]:
+    rules = _kept(layers, why)
+    heavy = [layer for layer in layers if layer.has_weights and layer.operation in WEIGHTED]
+    for operation in sorted({layer.operation for layer in heavy}):
+        mine = [layer for layer in heavy if layer.operation == operation]
+        rules.append(Rule(scope=_scope(mine), operation=operation, precision=Precision.WEIGHT_ONLY, why=why))
+    return rules
+
+
+def _scope(layers: Sequence[Layer]) -> str:
+    """A regular expression that finds these layers and no others."""
+    exact = ["".join(re.escape(name) + ";" for name in layer.outputs) for layer in layers]
+    return f"^(?:{'|'.join(exact)})$"

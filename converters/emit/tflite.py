@@ -1,0 +1,179 @@
+"""Makes one TFLite variant from the canonical float file.
+
+Promises: same file, same recipe, same ranges, same bytes; what the recipe names is what is in the file, looked up in it
+afterwards; operator versions tell engines what they need; inputs and outputs keep their names and order. Runs in a
+child process (`edge.child.Child("converters.emit.tflite")`), where `collect` takes the ranges first.
+Leaves out: measuring (`verify`), which recipes to try (`plan`).
+Thread: main, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct
+
+from converters.emit import audit
+from converters.emit.layers import read_layers
+from converters.emit.quantizer import quantize
+from converters.emit.rangefile import Ranges, read_ranges
+from converters.emit.ranges import collect, ranges_of
+from converters.emit.rules import Layer, plan_rules, wanted
+from converters.graph.equalize import Seen, equalize
+from converters.graph.flatbuffer import read_graph
+from converters.graph.halves import halve_biases
+from converters.graph.stamp import stamp
+from converters.graph.tflite import restore_ports
+from converters.spec import Note, Recipe, Scheme
+from edge.durable import write_atomic
+from edge.errors import InputError, RefusedError
+
+__all__ = ["EmitRequest", "Emitted", "collect", "emit"]
+
+_INT8_BITS = 8
+_kept_ranges: dict[tuple[str, str], Ranges] = {}  # one entry, by digest of the file and path of the samples
+
+
+class EmitRequest(Struct, frozen=True, kw_only=True):
+    """One variant to make.
+
+    `ranges`: of `model`, from `collect`; needed for static schemes, and used by the others to tell masks and RELU6
+    that never cut. `samples`: the `.npz` that they came from, needed where an equalized file is calibrated anew.
+    """
+
+    model: str
+    recipe: Recipe
+    output: str
+    ranges: str = ""
+    samples: str = ""
+
+
+class Emitted(Struct, frozen=True, kw_only=True):
+    """The variant is written.
+
+    `layers`: how many have each precision. `rules`: those that ran, one line each. `equalized`: pairs of layers.
+    """
+
+    sha256: str
+    size_bytes: int
+    layers: dict[str, int]
+    rules: tuple[str, ...]
+    equalized: tuple[tuple[str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+def emit(request: EmitRequest) -> Emitted:
+    """Make a variant.
+
+    Raises:
+        InputError: a static recipe without ranges, ranges of another model, groups that the file does not have.
+        RefusedError: the recipe cannot be carried out, or came out otherwise than it says.
+        ModelError: no TFLite model, or a quantised one.
+        MissingExtraError: LiteRT or litert-quantizer is not installed.
+    """
+    recipe = request.recipe
+    if recipe.format != "tflite":
+        raise InputError(f"recipe {recipe.name!r} is for {recipe.format} files")
+    content = Path(request.model).read_bytes()
+    _check_form(content)
+    ranges = read_ranges(request.ranges, hashlib.sha256(content).hexdigest()) if request.ranges else None
+    notes: list[Note] = []
+    pairs: tuple[tuple[str, str], ...] = ()
+    if recipe.is_equalized:
+        content, pairs, ranges = _equalized(request, content, ranges, notes)
+    layers = read_layers(content, ranges)
+    notes += _notes(recipe, layers)
+    made, counts, rules = _quantized(recipe, content, ranges, layers)
+    write_atomic(Path(request.output), made)
+    return Emitted(
+        sha256=hashlib.sha256(made).hexdigest(),
+        size_bytes=len(made),
+        layers=counts,
+        rules=rules,
+        equalized=pairs,
+        notes=tuple(notes),
+    )
+
+
+def _check_form(content: bytes) -> None:
+    signatures = read_graph(content).model.signatureDefs or []
+    if len(signatures) != 1:
+        raise InputError(
+            f"expected a canonical file with one signature, found {len(signatures)}; "
+            "clean it with graph.tflite.canonical"
+        )
+
+
+def _quantized(
+    recipe: Recipe, content: bytes, ranges: Ranges | None, layers: tuple[Layer, ...]
+) -> tuple[bytes, dict[str, int], tuple[str, ...]]:
+    """The file, its layers counted by precision, and the rules as they ran."""
+    rules = plan_rules(recipe, layers)
+    if not rules:
+        return content, {"float": len(layers)}, ()
+    if recipe.scheme is Scheme.STATIC and ranges is None:
+        raise InputError(f"recipe {recipe.name!r} needs the ranges of activations; give --calib")
+    raw = quantize(content, rules, ranges)
+    found = audit.precisions(raw, layers)
+    audit.check(found, wanted(recipe, layers), layers)
+    audit.check_scales(raw)
+    graph = read_graph(raw)
+    restore_ports(graph, read_graph(content))
+    if recipe.scheme is Scheme.FLOAT16:
+        halve_biases(graph)
+    stamp(graph)
+    graph.compact()
+    return graph.to_bytes(), audit.counted(found), tuple(str(rule) for rule in rules)
+
+
+def _equalized(
+    request: EmitRequest, content: bytes, ranges: Ranges | None, notes: list[Note]
+) -> tuple[bytes, tuple[tuple[str, str], ...], Ranges | None]:
+    if ranges is None:
+        raise InputError(f"recipe {request.recipe.name!r} evens out what calibration saw; give --calib")
+    seen = {name: Seen(low=each.low, high=each.high, channels=each.channels) for name, each in ranges.tensors.items()}
+    done = equalize(content, seen)
+    if not done.pairs:
+        raise RefusedError(
+            "there is nothing to equalize: no convolution or dense layer hands its numbers to one other through NONE "
+            "or RELU alone, or all channels are even; use int8 without equalization"
+        )
+    if done.unclipped:
+        words = f"{len(done.unclipped)} RELU6 never cut on the calibration samples and became RELU"
+        notes.append(Note(code="I306", message=f"{words}: {', '.join(done.unclipped[:4])}"))
+    if request.recipe.scheme is not Scheme.STATIC:
+        return done.content, done.pairs, None
+    if not request.samples:
+        raise InputError(f"recipe {request.recipe.name!r} calibrates the equalized file anew; give the samples")
+    return done.content, done.pairs, _calibrated_anew(done.content, request.samples)
+
+
+def _calibrated_anew(content: bytes, samples: str) -> Ranges:
+    """The ranges of an equalized file; those of the last one are kept, since a search asks for it again and again."""
+    key = hashlib.sha256(content).hexdigest(), samples
+    if key not in _kept_ranges:
+        with np.load(samples, allow_pickle=False) as archive:
+            ranges, _ = ranges_of(content, [archive[name] for name in archive.files])
+        _kept_ranges.clear()
+        _kept_ranges[key] = ranges
+    return _kept_ranges[key]
+
+
+def _notes(recipe: Recipe, layers: tuple[Layer, ...]) -> list[Note]:
+    notes = []
+    masked = [layer.outputs[0] for layer in layers if layer.is_fragile and layer.outputs]
+    if masked and recipe.scheme is Scheme.STATIC:
+        words = "a mask of very large numbers passes here, whose range leaves nothing for the rest; kept float"
+        notes.append(Note(code="I309", message=f"{', '.join(masked[:6])}: {words}"))
+    steep = [layer.outputs[0] for layer in layers if layer.is_steep]
+    if steep and recipe.scheme is Scheme.STATIC and recipe.activation_bits == _INT8_BITS:
+        words = (
+            "large weights and small answers in one channel, which XNNPACK refuses in int8; weights alone became int8"
+        )
+        notes.append(Note(code="I308", message=f"{', '.join(steep[:6])}: {words}"))
+    if any(layer.is_inner for layer in layers):
+        words = "loops and branches of this model stay float in static recipes: calibration does not see inside them"
+        notes.append(Note(code="I307", message=words))
+    return notes
