@@ -27,15 +27,11 @@ from edge.errors import EdgeError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Bench", "Builder", "Built", "NothingToDoError", "Searching"]
+__all__ = ["Bench", "Builder", "Built", "Searching"]
 
 _TIMEOUT_S = 300.0
 _WORST_DB = -200.0
 _STRICTER = 0.5  # of the drop that is allowed: what holds on some samples must hold on all
-
-
-class NothingToDoError(EdgeError):
-    """The recipe would give the same file as another one: there is nothing here that it changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +49,8 @@ class Builder(Protocol):
         """Make a variant.
 
         Raises:
-            NothingToDoError: it would be another recipe's file.
-            EdgeError: the tool failed or refused.
+            RefusedError: the recipe cannot be carried out on this model.
+            EdgeError: the tool failed.
         """
         ...
 

@@ -26,9 +26,8 @@ from edge.durable import write_atomic
 from edge.errors import InputError, ManifestError
 from edge.golden import Golden, distance, encode_golden, is_counted
 
-__all__ = ["GOLDEN_SAMPLES", "BundleVariant", "tolerance", "write_bundle"]
+__all__ = ["BundleVariant", "tolerance", "write_bundle"]
 
-GOLDEN_SAMPLES = 8
 _MANIFEST = "manifest.json"
 _Role: TypeAlias = Literal["labels", "vocabulary", "golden", "validation", "card"]
 # Twice the error that was seen, for other processors round differently, and a share of the outputs' size on top.
@@ -46,6 +45,7 @@ class BundleVariant:
     format: Format
     precision: str
     tolerance: tuple[float, ...]
+    axes: tuple[tuple[int, ...], ...] = ()  # see `edge.contract.manifest.Variant`
 
 
 def tolerance(golden: Golden, answers: Sequence[Sequence[Array]], *, is_integer: bool) -> tuple[float, ...]:
@@ -120,6 +120,7 @@ def _variant(variant: BundleVariant) -> Variant:
         sha256=hashlib.sha256(variant.content).hexdigest(),
         size_bytes=len(variant.content),
         tolerance=variant.tolerance,
+        axes=variant.axes,
     )
 
 
@@ -133,9 +134,9 @@ def _clear(folder: Path) -> None:
     except (ManifestError, msgspec.DecodeError) as err:
         raise InputError(f"{path} is no manifest of ours ({err}); give another folder") from err
     path.unlink()
-    for entry in (*old.variants, *old.files):
-        if Path(entry.file).name == entry.file:  # a name that leads elsewhere was not written by us
-            (folder / entry.file).unlink(missing_ok=True)
+    for name in [*(variant.file for variant in old.variants), *(listed.file for listed in old.files)]:
+        if Path(name).name == name:  # a name that leads elsewhere was not written by us
+            (folder / name).unlink(missing_ok=True)
 
 
 def _rounded(value: float) -> float:

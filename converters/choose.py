@@ -1,7 +1,9 @@
 """Which variant to take: the Pareto set, and the best of it for what is asked.
 
-Promises: pure; among variants inside the budget the one that is best at what was asked for, and of those within five
-per cent of it the fastest; when none is inside, the closest is named and the caller says so.
+Promises: pure; among variants inside the budget the one that is best at what was asked for. Of those within five per
+cent of the smallest it takes what boards are fastest with, integers before floats: a workstation's times say little
+about theirs, and a choice by times would not be the same twice. When none is inside, the closest is named and the
+caller says so.
 Leaves out: measuring.
 Thread: any; pure.
 """
@@ -12,11 +14,12 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from converters.spec import Agreement, Budget, EngineRun, Prefer, RunStatus, Trial, TrialStatus
+from converters.spec import Agreement, Budget, EngineRun, Prefer, RunStatus, Scheme, Trial, TrialStatus
 
 __all__ = ["chosen", "executed", "first_run", "is_within_budget", "marked"]
 
-_ALIKE = 1.05  # variants whose sizes differ by less are alike; then speed decides
+_ALIKE = 1.05  # variants whose sizes differ by less are alike; then what is computed with decides
+_SCHEMES = (Scheme.STATIC, Scheme.DYNAMIC, Scheme.WEIGHT_ONLY, Scheme.FLOAT16, Scheme.FLOAT32)
 
 
 def executed(trial: Trial) -> tuple[EngineRun, ...]:
@@ -56,9 +59,11 @@ def chosen(trials: Sequence[Trial], budget: Budget) -> Trial | None:
     inside = [trial for trial in running if trial.is_within_budget]
     if not inside:
         return max(running, key=lambda trial: (_agreement(trial).sqnr_db, -trial.size_bytes), default=None)
-    best = min(_cost(trial, budget.prefer) for trial in inside)
-    alike = [trial for trial in inside if _cost(trial, budget.prefer) <= best * _ALIKE]
-    return min(alike, key=lambda trial: (_cost(trial, "latency"), trial.size_bytes))
+    if budget.prefer != "size":
+        return min(inside, key=lambda trial: (_cost(trial, budget.prefer), trial.size_bytes))
+    smallest = min(trial.size_bytes for trial in inside)
+    alike = [trial for trial in inside if trial.size_bytes <= smallest * _ALIKE]
+    return min(alike, key=lambda trial: (_SCHEMES.index(trial.recipe.scheme), trial.size_bytes))
 
 
 def _is_refused_anywhere(trial: Trial) -> bool:

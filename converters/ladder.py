@@ -13,17 +13,20 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from converters.bench import Bench, Builder, NothingToDoError, Searching
+from converters.bench import Bench, Builder, Searching
 from converters.choose import executed, first_run, is_within_budget
 from converters.plan import Step
 from converters.search import Found, isolated, search
 from converters.spec import Budget, FloatFile, Group, Note, Recipe, Scheme, Trial, TrialStatus
-from converters.verify import Verified, Verifier
+from converters.verify import Verifier
 from converters.workspace import Workspace, sha256_of
 from edge.clock import Clock
-from edge.errors import EdgeError
+from edge.compute.tensors import Array
+from edge.errors import EdgeError, RefusedError
 
 __all__ = ["Ladder"]
+
+_EACH_S = 0.2  # to run a candidate
 
 
 class Ladder:
@@ -72,15 +75,24 @@ class Ladder:
         self._workspace.save(trial)
         if trial.status is TrialStatus.BUILT:
             self._tell(f"{self._floats.format} {recipe.name}: running on {', '.join(sorted(wanted))}")
-            runs = tuple(verified.run for verified in self.verify(trial))
-            trial = replace(trial, runs=runs)
+            verified = self._verifier.run(self._workspace.folder / trial.file, self._floats)
+            trial = replace(trial, runs=tuple(one.run for one in verified))
             trial = replace(trial, is_within_budget=is_within_budget(trial))
             self._workspace.save(trial)
         return trial
 
-    def verify(self, trial: Trial) -> tuple[Verified, ...]:
-        """Its file on every engine."""
-        return self._verifier.run(self._workspace.folder / trial.file, self._floats)
+    def outputs_of(self, trial: Trial) -> tuple[Array, ...] | None:
+        """What its file says to the evaluation samples, on the first engine that answers."""
+        verified = self._verifier.run(self._workspace.folder / trial.file, self._floats)
+        return next((one.outputs for one in verified if one.outputs is not None), None)
+
+    @property
+    def ranking_s(self) -> float:
+        """About how many seconds `rank` will take; infinite where there is nothing to rank."""
+        static = [trial for trial in self.trials if trial.recipe.scheme is Scheme.STATIC and executed(trial)]
+        if not static:
+            return float("inf")
+        return len(self._builder.groups(is_equalized=False)) * (static[0].build_s + _EACH_S)
 
     def rank(self, searching: Searching, *, is_equalized: bool) -> None:
         """Measure the harm that each group does alone."""
@@ -148,7 +160,7 @@ class Ladder:
         target = self._workspace.place(recipe)
         try:
             built = self._builder.build(recipe, target)
-        except NothingToDoError as err:
+        except RefusedError as err:
             return Trial(recipe=recipe, status=TrialStatus.SKIPPED, reason=str(err))
         except EdgeError as err:
             return Trial(recipe=recipe, status=TrialStatus.FAILED, reason=str(err))

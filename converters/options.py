@@ -51,7 +51,6 @@ class Options:
         timeout_s: wall seconds for any single step in a child process.
         search_s: wall seconds for ranking groups and searching mixed precision, each format.
         is_offline: make no environments, which downloads packages.
-        is_float_only: stop after the float files.
         command: how a report says it can be made again.
     """
 
@@ -80,7 +79,6 @@ class Options:
     timeout_s: float = 1800.0
     search_s: float = 300.0
     is_offline: bool = False
-    is_float_only: bool = False
     command: str = ""
 
     @property

@@ -23,7 +23,7 @@ from edge.durable import write_atomic
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Samples", "read_arrays", "reordered", "synthetic", "write_arrays"]
+__all__ = ["Samples", "read_arrays", "synthetic", "write_arrays"]
 
 _SEED = 20
 
@@ -61,8 +61,11 @@ class Samples:
         """At most `count` of them, evenly spaced, so that data sorted by class keeps all classes."""
         if len(self) <= count:
             return self
-        rows = [int(row) for row in np.linspace(0, len(self) - 1, count).round()]
-        return self.take(rows, f"{self.origin}, {count} of {len(self)}")
+        return self.take(self.rows(count), f"{self.origin}, {count} of {len(self)}")
+
+    def rows(self, count: int) -> list[int]:
+        """The numbers of those that `spread` keeps."""
+        return sorted({int(row) for row in np.linspace(0, len(self) - 1, min(count, len(self))).round()})
 
     def save(self, path: Path) -> None:
         """Write the inputs as an `.npz` with one array for each, `input_0` first."""
@@ -80,16 +83,6 @@ def read_arrays(path: Path) -> tuple[Array, ...]:
     """The arrays of an `.npz` in their order."""
     with np.load(path, allow_pickle=False) as archive:
         return tuple(archive[name] for name in archive.files)
-
-
-def reordered(arrays: Sequence[Array], axes: Sequence[Sequence[int]]) -> tuple[Array, ...]:
-    """Arrays (samples, *source's shape) in the order of axes that a file has; see `spec.FloatFile.axes`."""
-    return tuple(
-        array
-        if list(order) == sorted(order)
-        else np.ascontiguousarray(array.transpose(0, *(axis + 1 for axis in order)))
-        for array, order in zip(arrays, axes, strict=True)
-    )
 
 
 def synthetic(signature: Signature, count: int) -> Samples:

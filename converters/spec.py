@@ -38,6 +38,8 @@ __all__ = [
     "SourceKind",
     "Trial",
     "TrialStatus",
+    "ValidatedVariant",
+    "Validation",
 ]
 
 REPORT_FORMAT = 1
@@ -268,9 +270,32 @@ class Host(Struct, frozen=True, kw_only=True):
 class Budget(Struct, frozen=True, kw_only=True):
     """What a variant may cost in quality, and what it should be good at."""
 
-    max_drop: float = 0.01  # share of the metric that may be lost against the source
+    max_drop: float = 0.01  # points of the metric, 0..1, that may be lost against the source
     min_metric: float | None = None  # lowest score, whatever the source has
     prefer: Prefer = "size"
+
+
+class ValidatedVariant(Struct, frozen=True, kw_only=True):
+    """What is said of one variant in `validation.json`; runs without times and memory."""
+
+    recipe: Recipe
+    sha256: str
+    size_bytes: int
+    is_within_budget: bool
+    runs: tuple[EngineRun, ...]
+
+
+class Validation(Struct, frozen=True, kw_only=True):
+    """`validation.json` of a bundle: the report without what differs from run to run."""
+
+    format: int = REPORT_FORMAT
+    name: str
+    source: Source
+    floats: tuple[FloatFile, ...]
+    calibration: CalibrationSummary | None
+    budget: Budget
+    tools: dict[str, str]  # distribution: version
+    variants: tuple[ValidatedVariant, ...]
 
 
 class Report(Struct, frozen=True, kw_only=True):

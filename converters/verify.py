@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.samples import reordered
 from converters.lint import lint
 from converters.metrics import Judge, is_within
 from converters.spec import Budget, EngineRun, FloatFile, Format, Latency, RunStatus
@@ -23,6 +22,7 @@ from edge.compute.tensors import Array
 from edge.contract.profile import EngineProfile
 from edge.engines.host import EngineHost, Replay
 from edge.errors import ChildError, InferenceError, MissingExtraError, ModelError
+from edge.golden import reordered
 
 __all__ = ["EngineAt", "Verified", "Verifier"]
 
@@ -83,6 +83,16 @@ class Verifier:
         """A file on each engine of its format; `floats` is the float file it was made from."""
         given = reordered(self._inputs, floats.axes)
         return tuple(self._on(engine, file, given) for engine in self.engines(floats.format))
+
+    def answers(self, file: Path, floats: FloatFile, inputs: Sequence[Array]) -> tuple[tuple[Array, ...], ...]:
+        """What a file says to other samples, in the source's axes, on each engine that runs it; nothing is judged."""
+        given = reordered(inputs, floats.axes)
+        found = []
+        for engine in self.engines(floats.format):
+            if not engine.problem:
+                with EngineHost(what="the model", python=engine.python, path=engine.path) as host:
+                    found.append(host.replay(file, given, timeout_s=_TIMEOUT_S).outputs)
+        return tuple(found)
 
     def _on(self, engine: EngineAt, file: Path, inputs: Sequence[Array]) -> Verified:
         refusals = [note for note in lint(file.read_bytes(), engine.profile) if note.code.startswith("E")]

@@ -20,7 +20,16 @@ import numpy as np
 from edge.compute.tensors import Array
 from edge.errors import InferenceError, InputError, ManifestError
 
-__all__ = ["LARGEST_BYTES", "Golden", "decode_golden", "distance", "encode_golden", "is_counted", "sample_distances"]
+__all__ = [
+    "LARGEST_BYTES",
+    "Golden",
+    "decode_golden",
+    "distance",
+    "encode_golden",
+    "is_counted",
+    "reordered",
+    "sample_distances",
+]
 
 LARGEST_BYTES = 256 << 20  # packed as well as unpacked: 8 pictures of 1600 x 1600 in float32
 _MOST_TENSORS = 256  # of either side
@@ -84,6 +93,24 @@ def decode_golden(raw: bytes) -> Golden:
     if problem := _problem(golden):
         raise ManifestError(f"these are no golden samples: {problem}; {_HOW}")
     return golden
+
+
+def reordered(arrays: Sequence[Array], axes: Sequence[Sequence[int]]) -> tuple[Array, ...]:
+    """Inputs (samples, *tensor's shape) in the order of axes that a variant has; empty `axes`: as they are.
+
+    Raises:
+        InferenceError: `axes` do not fit the arrays.
+    """
+    if not axes:
+        return tuple(arrays)
+    if len(axes) != len(arrays) or any(
+        sorted(order) != list(range(array.ndim - 1)) for array, order in zip(arrays, axes, strict=True)
+    ):
+        raise InferenceError(f"axes {axes} do not fit inputs of {' and '.join(_sizes(array) for array in arrays)}")
+    return tuple(
+        np.ascontiguousarray(array.transpose(0, *(axis + 1 for axis in order)))
+        for array, order in zip(arrays, axes, strict=True)
+    )
 
 
 def is_counted(expected: Array) -> bool:

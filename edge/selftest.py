@@ -34,7 +34,7 @@ from edge.errors import (
     MissingExtraError,
     ModelError,
 )
-from edge.golden import Golden, decode_golden, distance, is_counted, sample_distances
+from edge.golden import Golden, decode_golden, distance, is_counted, reordered, sample_distances
 from edge.reading import read_whole
 
 __all__ = ["CheckStatus", "OutputCheck", "VariantCheck", "selftest"]
@@ -218,7 +218,8 @@ def _check(bundle: _Bundle, variant: Variant, golden: Golden, *, threads: int, t
     limit_mb = 1024 + 4 * len(content) // _MEGABYTE  # as a probe, which a good model stays far below
     try:
         with EngineHost(what=variant.file, memory_mb=limit_mb) as host:
-            replay = host.replay(content, golden.inputs, threads=threads, least_s=_TIMING_S, timeout_s=timeout_s)
+            inputs = reordered(golden.inputs, variant.axes)
+            replay = host.replay(content, inputs, threads=threads, least_s=_TIMING_S, timeout_s=timeout_s)
         return _judge(variant, golden, replay)
     except (ModelError, InferenceError, ChildError) as err:
         return _unmeasured(variant, CheckStatus.FAILED, str(err))

@@ -340,6 +340,8 @@ class Variant(Struct, frozen=True, kw_only=True):
     # How far each output may be from the golden samples': of numbers the largest difference, of integers the share
     # that differs. Empty: not measured, and the self-test says so.
     tolerance: tuple[float, ...] = ()
+    # For each input, the axis of the golden samples' tensor that each of its own axes is; empty: the same axes.
+    axes: tuple[tuple[int, ...], ...] = ()
 
 
 class BundleFile(Struct, frozen=True, kw_only=True):

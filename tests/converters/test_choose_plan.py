@@ -128,9 +128,13 @@ def test_the_smallest_the_fastest_or_the_leanest_as_asked() -> None:
     assert [_taken(trials, prefer=prefer) for prefer in ("size", "latency", "memory")] == ["small", "fast", "lean"]
 
 
-def test_of_two_that_are_alike_in_size_the_faster_one() -> None:
-    assert _taken([_trial("wo8", 128, _run(ms=9)), _trial("int8", 131, _run(ms=1))]) == "int8"
-    assert _taken([_trial("wo8", 128, _run(ms=9)), _trial("int8", 140, _run(ms=1))]) == "wo8"
+def test_of_two_that_are_alike_in_size_the_one_that_computes_in_integers_whatever_a_clock_says() -> None:
+    def weights(size: int) -> Trial:
+        trial = _trial("wo8", size, _run(ms=1))
+        return replace(trial, recipe=replace(trial.recipe, scheme=Scheme.WEIGHT_ONLY))
+
+    assert _taken([weights(128), _trial("int8", 131, _run(ms=9))]) == "int8"
+    assert _taken([weights(128), _trial("int8", 140, _run(ms=9))]) == "wo8"
 
 
 def test_one_engine_that_refuses_is_enough_to_be_out() -> None:

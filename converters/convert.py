@@ -1,0 +1,155 @@
+"""From a trained model to a verified bundle: the whole way, in order.
+
+Promises: what is refused is refused before anything is written that people keep; what was done is not done again by the
+next run; something is always returned, the best so far with what it lacks; the bundle's bytes follow from source,
+samples, options and tools.
+Leaves out: each step (the modules it calls).
+Thread: main.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from converters.bench import Searching
+from converters.build import FormatBuilder
+from converters.case import Case, open_case, open_source
+from converters.choose import first_run, marked
+from converters.engines import engines_for
+from converters.explain import blame, with_causes
+from converters.floats import is_quantised
+from converters.host import host
+from converters.ladder import Ladder
+from converters.options import Options
+from converters.outcome import Climbed, keep
+from converters.plan import Facts, Step, plan
+from converters.report.screen import Progress, SilentProgress
+from converters.samples import write_arrays
+from converters.spec import Format, Group, Note, Report, Scheme, Source, Trial, TrialStatus
+from converters.verify import Verifier
+from converters.workspace import Workspace, sha256_of
+from edge.clock import Clock, SystemClock
+from edge.errors import EdgeError
+from edge.golden import reordered
+
+__all__ = ["convert", "plan_for"]
+
+_STEPS = 5
+_SEARCH_SAMPLES = 256
+_RANKING_S = 30.0  # spent on the table of layers where nothing went wrong
+
+
+def convert(options: Options, progress: Progress | None = None, clock: Clock | None = None) -> Report:
+    """Convert a model and write bundle and report into `options.out`.
+
+    Raises:
+        UnsupportedSourceError: no way leads from the source to a model.
+        RefusedError: what was asked would be wrong on the target; nothing was written.
+        InputError: a source, samples, names or flags that cannot be used.
+        MissingExtraError: a library is not installed.
+        OutOfMemoryError, OutOfTimeError: a step took more than it may; trials that are done stay on record.
+    """
+    steps, time = progress or SilentProgress(), clock or SystemClock()
+    began_s = time.monotonic_s()
+    is_new = not options.out.exists()
+    with Workspace(options.out / "work") as workspace:
+        try:
+            steps.step(1, _STEPS, "source")
+            case = open_case(options, workspace, steps)
+        except EdgeError:
+            workspace.forget()
+            if is_new and options.out.exists() and not any(options.out.iterdir()):
+                options.out.rmdir()
+            raise
+        engines = engines_for(options.targets, tuple(case.floats), is_offline=options.is_offline, tell=steps.detail)
+        verifier = Verifier(engines, case.judge, case.evaluation.inputs, options.budget, threads=options.threads)
+        steps.step(3, _STEPS, "ladder")
+        climbed = {each: _climb(case, each, verifier, steps, time) for each in case.floats}
+        steps.done(", ".join(_told(each, one.trials) for each, one in climbed.items()))
+        return keep(case, climbed, verifier, steps, seconds=lambda: time.monotonic_s() - began_s)
+
+
+def plan_for(options: Options) -> tuple[Source, dict[Format, tuple[Step, ...]]]:
+    """What a conversion would try; nothing is written. The float file's size is estimated from the parameters.
+
+    Raises:
+        EdgeError: as `convert`, as far as the source goes.
+    """
+    engines = engines_for(options.targets, options.formats, is_offline=True, tell=lambda _: None)
+    profiles = tuple(engine.profile for engine in engines)
+    with open_source(options) as opened:
+        source = opened.source
+    facts = [
+        Facts(
+            format=each,
+            float_bytes=4 * (source.parameters or 250_000),
+            has_samples=options.calibration is not None,
+            profiles=tuple(profile for profile in profiles if bool(profile.opset) == (each == "onnx")),
+            is_quantised=is_quantised(source),
+            asked=options.recipes,
+        )
+        for each in options.formats
+    ]
+    return source, {one.format: plan(one) for one in facts}
+
+
+def _climb(case: Case, wanted: Format, verifier: Verifier, progress: Progress, clock: Clock) -> Climbed:
+    """One format: the rungs, mixed precision if need be, and which group is to blame."""
+    options, file = case.options, case.floats[wanted]
+    samples = _calibration(case, wanted)
+    case.workspace.bind(
+        {
+            "float": file.sha256,
+            "samples": "" if samples is None else sha256_of(samples),
+            "evaluation": sha256_of(case.workspace.folder / "evaluation-inputs.npz"),
+            "budget": str(options.budget),
+            "threads": str(options.threads),
+            **host().tools,
+        }
+    )
+    facts = Facts(
+        format=wanted,
+        float_bytes=file.size_bytes,
+        has_samples=samples is not None,
+        profiles=tuple(engine.profile for engine in verifier.engines(wanted)),
+        is_quantised=is_quantised(case.source),
+        asked=options.recipes,
+    )
+    few, judge = case.some(_SEARCH_SAMPLES)
+    with FormatBuilder(
+        file, samples, case.workspace.folder, memory_mb=options.limit_mb, timeout_s=options.timeout_s, clock=clock
+    ) as builder:
+        ladder = Ladder(case.workspace, builder, verifier, file, options.budget, clock=clock, tell=progress.detail)
+        ladder.climb(plan(facts))
+        if samples is not None and not options.recipes:
+            searching = Searching(inputs=reordered(few.inputs, file.axes), judge=judge, seconds=options.search_s)
+            if ladder.ranking_s <= _RANKING_S:
+                ladder.rank(searching, is_equalized=False)
+            ladder.mix(searching, has_weight_only=wanted == "tflite")
+    groups = with_causes(ladder.ranked)
+    trials = marked(ladder.trials, options.budget)
+    notes = [note for trial in trials if not trial.is_within_budget and (note := _blame(groups, trial)) is not None]
+    return Climbed(ladder=ladder, trials=trials, groups=groups, notes=tuple(notes[:1]))
+
+
+def _calibration(case: Case, wanted: Format) -> Path | None:
+    """The calibration samples in a file's axes, on disk."""
+    calibration = case.sampling.calibration
+    if calibration is None:
+        return None
+    path = case.workspace.folder / f"calibration-{wanted}.npz"
+    write_arrays(path, reordered(calibration.inputs, case.floats[wanted].axes), "input")
+    return path
+
+
+def _blame(groups: tuple[Group, ...], trial: Trial) -> Note | None:
+    run = first_run(trial)
+    if trial.recipe.scheme is not Scheme.STATIC or run is None or run.agreement is None:
+        return None
+    return blame(groups, trial, run.agreement)
+
+
+def _told(wanted: Format, trials: tuple[Trial, ...]) -> str:
+    tried = sum(trial.status is TrialStatus.BUILT for trial in trials)
+    inside = sum(trial.is_within_budget for trial in trials)
+    return f"{wanted}: {tried} variants, {inside} inside the budget"

@@ -1,0 +1,130 @@
+"""Says in words and pictures where a variant goes wrong: which group of operations, why, and on which samples.
+
+Promises: a cause is named only where a measured range shows it; pictures are the samples as a person knows them, not
+the tensors.
+Leaves out: measuring (`ladder`), showing (`report`).
+Thread: any; pure.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from msgspec.structs import replace
+
+from converters.metrics import Judge
+from converters.samples import Samples
+from converters.spec import Agreement, Group, Note, Picture, Trial
+from edge.compute.tensors import Array
+from edge.contract.messages import Item
+
+__all__ = ["MOST_PICTURES", "blame", "pictures", "with_causes"]
+
+MOST_PICTURES = 12  # of each variant
+_OUTLIER = 8.0  # largest value against the 99.9th percentile; real layers stay below 4
+_HARM_DB = 30.0  # alone, a group below it costs answers
+_SHOWN_NUMBERS = 6
+_SHOWN_CHARS = 200
+_SHOWN_ITEMS = 3
+
+
+def with_causes(groups: Sequence[Group]) -> tuple[Group, ...]:
+    """Groups with a sentence on those that do harm."""
+    return tuple(replace(group, cause=_cause(group)) for group in groups)
+
+
+def blame(groups: Sequence[Group], trial: Trial, agreement: Agreement) -> Note | None:
+    """The worst group and its cause, where a full-integer file lost its answers."""
+    worst = next((group for group in groups if group.sqnr_db is not None), None)
+    if worst is None or worst.sqnr_db is None or worst.sqnr_db >= _HARM_DB:
+        return None
+    cause = worst.cause or f"alone in integers it leaves {worst.sqnr_db:.1f} dB"
+    return Note(
+        code="W305",
+        message=f"{trial.recipe.name} has {agreement.metric} {agreement.score:.4g}. Cause: {worst.operations[0]} "
+        f"{worst.name!r}: {cause}",
+    )
+
+
+def pictures(
+    samples: Samples,
+    judge: Judge,
+    reference: Sequence[Array],
+    outputs: Sequence[Array],
+    trial: Trial,
+    labels: Sequence[str],
+    rows: Sequence[int],
+) -> tuple[Picture, ...]:
+    """The first samples on which a variant says something else than its source; `rows` are their numbers."""
+    return tuple(
+        _picture(samples, row, trial, labels, judge.answer(reference, row), judge.answer(outputs, row))
+        for row in rows[:MOST_PICTURES]
+    )
+
+
+def _cause(group: Group) -> str:
+    if group.cause or group.sqnr_db is None or group.sqnr_db >= _HARM_DB:
+        return group.cause
+    if group.range_max is None or not group.range_p999:
+        return ""
+    ratio = group.range_max / group.range_p999
+    if ratio >= _OUTLIER:
+        return (
+            f"its largest value is {ratio:.0f} times the 99.9th percentile, so that one scale fits few of its numbers"
+        )
+    return ""
+
+
+def _picture(
+    samples: Samples,
+    row: int,
+    trial: Trial,
+    labels: Sequence[str],
+    source_says: tuple[Item, ...],
+    variant_says: tuple[Item, ...],
+) -> Picture:
+    shown = samples.shown[row] if samples.shown else None
+    return Picture(
+        name=samples.names[row],
+        recipe=f"{trial.recipe.format} {trial.recipe.name}",
+        source_says=_words(source_says),
+        variant_says=_words(variant_says),
+        truth=_truth(samples.truth, row, labels),
+        png_base64=_png(shown) if isinstance(shown, np.ndarray) else "",
+        text=_text(samples, row, shown),
+    )
+
+
+def _words(items: tuple[Item, ...]) -> str:
+    if not items:
+        return "nothing"
+    told = [f"{item.label} {item.score if item.value is None else item.value:.3g}" for item in items[:_SHOWN_ITEMS]]
+    return ", ".join(told) + (", ..." if len(items) > _SHOWN_ITEMS else "")
+
+
+def _truth(truth: Array | None, row: int, labels: Sequence[str]) -> str:
+    if truth is None:
+        return ""
+    if truth.ndim == 1 and truth.dtype.kind == "i":
+        index = int(truth[row])
+        return labels[index] if 0 <= index < len(labels) else str(index)
+    return ", ".join(f"{value:.3g}" for value in np.atleast_1d(truth[row])[:_SHOWN_NUMBERS])
+
+
+def _png(picture_rgb: Array) -> str:
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture_rgb[:, :, ::-1]))
+    return base64.b64encode(encoded.tobytes()).decode()
+
+
+def _text(samples: Samples, row: int, shown: Array | str | None) -> str:
+    if isinstance(shown, str):
+        return shown[:_SHOWN_CHARS]
+    if shown is not None:
+        return ""
+    numbers = samples.inputs[0][row].reshape(-1)
+    return ", ".join(f"{value:.4g}" for value in numbers[:_SHOWN_NUMBERS]) + (
+        ", ..." if numbers.size > _SHOWN_NUMBERS else ""
+    )

@@ -1,0 +1,228 @@
+"""What a conversion leaves behind: the bundle, the report, and nothing else that people need.
+
+Promises: the bundle holds the chosen variant of each format, golden samples with a tolerance measured on every engine
+that was at hand, and the facts of its validation; nothing in it tells the time, the machine's paths or how fast it was.
+Leaves out: choosing (`choose`), writing bundles (`bundle`), drawing reports (`report`).
+Thread: main.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from converters.bundle import BundleVariant, tolerance, write_bundle
+from converters.case import Case
+from converters.explain import MOST_PICTURES, pictures
+from converters.host import host
+from converters.ladder import Ladder
+from converters.report import store
+from converters.report.screen import Progress
+from converters.spec import (
+    Agreement,
+    Format,
+    Group,
+    Note,
+    Picture,
+    Report,
+    RunStatus,
+    Scheme,
+    Trial,
+    TrialStatus,
+    ValidatedVariant,
+    Validation,
+)
+from converters.verify import Verifier
+from edge.errors import RefusedError
+from edge.golden import Golden
+from edge.selftest import CheckStatus, selftest
+
+__all__ = ["BUNDLE", "Climbed", "keep"]
+
+BUNDLE = "bundle"
+_FORMATS: tuple[Format, ...] = ("tflite", "onnx")
+_INTEGERS = (Scheme.WEIGHT_ONLY, Scheme.DYNAMIC, Scheme.STATIC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climbed:
+    """One format after its ladder."""
+
+    ladder: Ladder
+    trials: tuple[Trial, ...]
+    groups: tuple[Group, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def chosen(self) -> Trial | None:
+        """The variant that is taken."""
+        return next((trial for trial in self.trials if trial.is_chosen), None)
+
+
+def keep(
+    case: Case,
+    climbed: Mapping[Format, Climbed],
+    verifier: Verifier,
+    progress: Progress,
+    *,
+    seconds: Callable[[], float],
+) -> Report:
+    """Write bundle and report.
+
+    Raises:
+        RefusedError: no variant runs on all targets; the report is written, the bundle is not.
+    """
+    progress.step(4, 5, "verify")
+    chosen = {wanted: one.chosen for wanted, one in climbed.items() if one.chosen is not None}
+    report = _report(case, climbed, verifier)
+    if not chosen:
+        store.write(replace(report, seconds=seconds()), case.options.out)
+        raise RefusedError(_why_none(climbed))
+    golden = Golden(inputs=case.golden.inputs, outputs=case.golden_answers)
+    variants = [
+        _variant(case, trial, golden, verifier) for wanted in _FORMATS if (trial := chosen.get(wanted)) is not None
+    ]
+    bundle = case.options.out / BUNDLE
+    validation = store.encode(_validation(report))
+    write_bundle(
+        bundle,
+        case.manifest,
+        variants,
+        golden=golden,
+        vocabularies=case.vocabularies,
+        validation=validation,
+        card=case.options.card,
+    )
+    _selftested(bundle)
+    progress.done(f"{len(variants)} variants pass their golden samples here")
+    progress.step(5, 5, "report")
+    report = replace(report, seconds=seconds(), peak_memory_mb=_peak_mb())
+    written = store.write(report, case.options.out)
+    progress.done(f"{bundle}, {written}")
+    return report
+
+
+def _variant(case: Case, trial: Trial, golden: Golden, verifier: Verifier) -> BundleVariant:
+    """The file of a trial, with the tolerance that its answers on all engines call for."""
+    file, path = case.floats[trial.recipe.format], case.workspace.folder / trial.file
+    answers = verifier.answers(path, file, golden.inputs)
+    return BundleVariant(
+        content=path.read_bytes(),
+        name=f"{case.manifest.name}.{trial.recipe.name}.{trial.recipe.format}",
+        format=trial.recipe.format,
+        precision=trial.recipe.name,
+        tolerance=tolerance(golden, answers, is_integer=trial.recipe.scheme in _INTEGERS),
+        axes=() if all(list(order) == sorted(order) for order in file.axes) else file.axes,
+    )
+
+
+def _selftested(bundle: Path) -> None:
+    """Replay the golden samples from the bundle as it lies there.
+
+    Raises:
+        RefusedError: a variant fails, which means that it was written otherwise than it was verified.
+    """
+    failed = [check for check in selftest(bundle) if check.status is CheckStatus.FAILED]
+    if failed:
+        raise RefusedError(f"E310 {failed[0].file} in {bundle} fails its own golden samples: {failed[0].reason}")
+
+
+def _report(case: Case, climbed: Mapping[Format, Climbed], verifier: Verifier) -> Report:
+    notes = (*case.notes, *(note for one in climbed.values() for note in one.notes))
+    return Report(
+        name=case.manifest.name,
+        command=case.options.command or f"edge convert {case.options.source} --out {case.options.out}",
+        source=case.source,
+        floats=tuple(case.floats.values()),
+        calibration=case.sampling.summary,
+        budget=case.options.budget,
+        targets=tuple(dict.fromkeys(engine.name for wanted in climbed for engine in verifier.engines(wanted))),
+        host=host(),
+        trials=tuple(trial for one in climbed.values() for trial in one.trials),
+        groups={wanted: one.groups for wanted, one in climbed.items() if one.groups},
+        pictures=tuple(picture for one in climbed.values() for picture in _pictures(case, one)),
+        notes=notes,
+        is_within_budget=all(one.chosen is not None and one.chosen.is_within_budget for one in climbed.values()),
+    )
+
+
+def _pictures(case: Case, one: Climbed) -> tuple[Picture, ...]:
+    """Where the chosen variant says something else than its source; what full int8 gets wrong, when it is out."""
+    shown: list[Picture] = []
+    for trial in one.trials:
+        run = next((run for run in trial.runs if run.agreement is not None), None)
+        if run is None or run.agreement is None or not run.agreement.disagreements:
+            continue
+        if not (trial.is_chosen or (trial.recipe.name == "int8" and not trial.is_within_budget)):
+            continue
+        outputs = one.ladder.outputs_of(trial)
+        if outputs is not None:
+            rows = run.agreement.disagreements[:MOST_PICTURES]
+            shown += pictures(case.evaluation, case.judge, case.reference, outputs, trial, case.manifest.labels, rows)
+    return tuple(shown)
+
+
+def _validation(report: Report) -> Validation:
+    """What travels with the bundle: nothing that another run on this machine would say otherwise."""
+    return Validation(
+        name=report.name,
+        source=replace(report.source, path=Path(report.source.path).name),
+        floats=tuple(replace(file, path=Path(file.path).name) for file in report.floats),
+        calibration=report.calibration,
+        budget=report.budget,
+        tools=report.host.tools,
+        variants=tuple(_validated(trial) for trial in report.trials if trial.is_chosen),
+    )
+
+
+def _validated(trial: Trial) -> ValidatedVariant:
+    runs = tuple(
+        replace(run, agreement=None if run.agreement is None else _rounded(run.agreement), latency=None)
+        for run in trial.runs
+    )
+    return ValidatedVariant(
+        recipe=trial.recipe,
+        sha256=trial.sha256,
+        size_bytes=trial.size_bytes,
+        is_within_budget=trial.is_within_budget,
+        runs=tuple(replace(run, open_ms=None, memory_mb=None) for run in runs),
+    )
+
+
+def _rounded(agreement: Agreement) -> Agreement:
+    """Six digits: what the same files on the same engines say again."""
+    return replace(
+        agreement,
+        score=_six(agreement.score),
+        reference=_six(agreement.reference),
+        interval=(_six(agreement.interval[0]), _six(agreement.interval[1])),
+        cosine=_six(agreement.cosine),
+        sqnr_db=_six(agreement.sqnr_db),
+        max_abs=_six(agreement.max_abs),
+        more={name: _six(value) for name, value in agreement.more.items()},
+    )
+
+
+def _six(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _why_none(climbed: Mapping[Format, Climbed]) -> str:
+    """The refusal of the surest variant, which names the engine and what to use instead."""
+    for one in climbed.values():
+        for trial in one.trials:
+            refused = next((run for run in trial.runs if run.status is RunStatus.REFUSED), None)
+            if refused is not None:
+                return f"no variant runs on all targets; {trial.recipe.name} on {refused.engine}: {refused.reason}"
+            if trial.reason and trial.status is TrialStatus.FAILED:
+                return f"no variant could be made; {trial.recipe.name}: {trial.reason}"
+    return "no variant could be made or run; the report has the reasons"
+
+
+def _peak_mb() -> float:
+    """Of the largest child process so far."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
