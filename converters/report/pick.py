@@ -8,7 +8,6 @@ Thread: any; pure.
 from __future__ import annotations
 
 import math
-from pathlib import PurePosixPath
 
 from converters.choose import first_run
 from converters.metrics import LOWEST_SQNR_DB
@@ -108,4 +107,4 @@ def cost(trial: Trial, budget: Budget) -> float | None:
 
 def file_name(report: Report, trial: Trial) -> str:
     """As it lies in the bundle."""
-    return PurePosixPath(trial.file).name or f"{report.name}.{trial.recipe.name}.{trial.recipe.format}"
+    return f"{report.name}.{trial.recipe.name}.{trial.recipe.format}"

@@ -16,7 +16,7 @@ from converters.choose import first_run
 from converters.report import pick, words
 from converters.report.figures import NONE, NOT_A_NUMBER, decibels, duration, score, size, three
 from converters.report.markup import clean
-from converters.spec import EngineRun, Format, Note, Report, RunStatus, Trial, TrialStatus
+from converters.spec import Format, Note, Report, RunStatus, Trial, TrialStatus
 from edge.clock import Clock
 
 if TYPE_CHECKING:
@@ -137,18 +137,22 @@ def _short(figure: str) -> str:
 def _runs_on(trial: Trial) -> str:
     if trial.status is not TrialStatus.BUILT:
         return str(trial.status.value)
-    passed = [_engine(run) for run in trial.runs if run.status is RunStatus.PASSED]
-    missed = [_engine(run) for run in trial.runs if run.status is RunStatus.MISSED]
-    wrong = [_engine(run) for run in trial.runs if run.status is RunStatus.WRONG]
-    told = [", ".join(passed), f"too far off: {', '.join(missed)}" if missed else ""]
-    told.append(f"wrong: {', '.join(wrong)}" if wrong else "")
+    passed, missed, wrong = (
+        _engines(trial, status) for status in (RunStatus.PASSED, RunStatus.MISSED, RunStatus.WRONG)
+    )
+    told = [passed, f"too far off: {missed}" if missed else "", f"wrong: {wrong}" if wrong else ""]
     refused = any(run.status is RunStatus.REFUSED for run in trial.runs)
     return "; ".join(part for part in told if part) or ("refused" if refused else "not executed")
 
 
-def _engine(run: EngineRun) -> str:
-    name, _, version = words.engine(run).rpartition(" ")
-    return f"{_SHORT_ENGINES.get(name, name)} {version}".strip()
+def _engines(trial: Trial, status: RunStatus) -> str:
+    """Those on which it ended so, each with all its versions: "LiteRT 2.3 1.2, tflite 2.14"."""
+    versions: dict[str, list[str]] = {}
+    for run in trial.runs:
+        if run.status is status:
+            name, _, version = words.engine(run).rpartition(" ")
+            versions.setdefault(_SHORT_ENGINES.get(name, name), []).append(version)
+    return ", ".join(" ".join([name, *found]).strip() for name, found in versions.items())
 
 
 def _grave(report: Report) -> list[Note]:

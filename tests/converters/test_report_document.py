@@ -130,7 +130,7 @@ def test_what_says_it_is_a_picture_and_is_none_is_left_out() -> None:
         ("transformer", "topics.dyn8.tflite: 210 kB instead of 577 kB, 0.995 top-1 agreement with the source, takes 1.2 times as long on LiteRT 2.3."),
         ("missed", "The budget is missed; nearest comes digits.int8.tflite: 97.6 kB instead of 325 kB, accuracy 0.7630 against 0.7640, 1.9 times as fast on LiteRT 2.3."),
         ("no samples", "digits.wo8.tflite: 99.5 kB instead of 325 kB, never compared with the source, as fast on LiteRT 2.3."),
-        ("regression", "digits.int8.tflite: 97.6 kB instead of 325 kB, SQNR 27.3 dB against the source, 1.9 times as fast on LiteRT 2.3."),
+        ("regression", "pressure.int8.tflite: 97.6 kB instead of 325 kB, SQNR 27.3 dB against the source, 1.9 times as fast on LiteRT 2.3."),
         ("one trial", "digits.fp32.tflite: 325 kB, accuracy 0.7640 against 0.7640, 2.91 ms on LiteRT 2.3."),
         ("no latencies", "digits.int8.tflite: 97.6 kB instead of 325 kB, accuracy 0.7630 against 0.7640."),
         ("refused", "No variant of digits.keras can be used: 1 variant made, none chosen; tflite-runtime 2.14 refuses: STABLEHLO_COMPOSITE has no version that the engine registers."),
