@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from converters.emit.rules import WEIGHTED, Layer, Precision
-from converters.graph.flatbuffer import Graph, read_graph
+from converters.graph.flatbuffer import Graph
 from edge.errors import RefusedError
 
 __all__ = ["check", "check_scales", "counted", "precisions"]
@@ -25,14 +25,13 @@ _CHANNELLED = {
 }  # fmt: skip
 
 
-def precisions(content: bytes, layers: Sequence[Layer]) -> dict[tuple[str, ...], Precision]:
+def precisions(graph: Graph, layers: Sequence[Layer]) -> dict[tuple[str, ...], Precision]:
     """What each layer of the main subgraph became, by the names of the tensors it makes.
 
     Args:
-        content: what the quantizer made, its tensors not yet renamed.
+        graph: of what the quantizer made, its tensors not yet renamed.
         layers: those of the float file.
     """
-    graph = read_graph(content)
     made = {
         tuple(graph.name(int(index)) for index in operator.outputs if index >= 0): operator
         for operator in graph.operators
@@ -70,13 +69,12 @@ def check(
         )
 
 
-def check_scales(content: bytes) -> None:
+def check_scales(graph: Graph) -> None:
     """See that no operation is given one scale a channel that reads one scale a tensor.
 
     Raises:
         RefusedError: one is; its answers would be noise.
     """
-    graph = read_graph(content)
     for operator in graph.operators:
         if graph.operation(operator) in _CHANNELLED:
             continue

@@ -15,8 +15,8 @@ import numpy as np
 from converters.emit.masks import fragile
 from converters.emit.rangefile import Range, Ranges
 from converters.emit.rules import WEIGHTED, Layer
-from converters.graph.flatbuffer import Graph, read_graph
-from converters.graph.groups import MOVERS, groups
+from converters.graph.flatbuffer import Graph
+from converters.graph.groups import MOVERS, groups_of
 from edge.errors import ModelError
 
 __all__ = ["read_layers"]
@@ -29,22 +29,20 @@ _HEADS = {"SOFTMAX", "LOGISTIC", "LOG_SOFTMAX"}
 _CHOOSERS = MOVERS | {"ARG_MAX", "ARG_MIN", "CAST", "TOPK_V2", "REDUCE_MAX"}
 
 
-def read_layers(content: bytes, ranges: Ranges | None = None) -> tuple[Layer, ...]:
+def read_layers(graph: Graph, ranges: Ranges | None = None) -> tuple[Layer, ...]:
     """Layers of a canonical float file.
 
     Args:
-        content: the file.
+        graph: of the file.
         ranges: what calibration saw of it; without them masks are told by constants alone, and steep layers not at all.
 
     Raises:
-        ModelError: no TFLite model, or a quantised one.
-        MissingExtraError: LiteRT is not installed.
+        ModelError: it is a quantised one.
     """
-    graph = read_graph(content)
     if any(graph.is_quantized(index) for index in range(len(graph.main.tensors))):
         raise ModelError("the file is quantised already; give the float model that it was made from")
-    group_of = {tensor: group.name for group in groups(content) for tensor in group.tensors}
-    masked = fragile(content, ranges)
+    group_of = {tensor: group.name for group in groups_of(graph) for tensor in group.tensors}
+    masked = fragile(graph, ranges)
     seen = {} if ranges is None else ranges.tensors
     return tuple(_main_layer(graph, operator, group_of, masked, seen) for operator in graph.operators) + tuple(
         Layer(operation=graph.operation(operator), outputs=_names(part, operator.outputs), group="", is_inner=True)

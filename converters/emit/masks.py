@@ -12,7 +12,7 @@ import numpy as np
 
 from converters.emit.rangefile import Range, Ranges
 from converters.emit.rules import WEIGHTED
-from converters.graph.flatbuffer import Graph, read_graph
+from converters.graph.flatbuffer import Graph
 from edge.compute.tensors import Array
 
 __all__ = ["fragile"]
@@ -24,17 +24,13 @@ _BIGGEST = float(np.finfo(np.float32).max)
 _FEW = 1e-3  # share of numbers that may lie in the gap
 
 
-def fragile(content: bytes, ranges: Ranges | None) -> frozenset[str]:
+def fragile(graph: Graph, ranges: Ranges | None) -> frozenset[str]:
     """Names of the float tensors of the main subgraph that a mask passes through.
 
     Args:
-        content: a canonical float file.
+        graph: of a canonical float file.
         ranges: what calibration saw; without them only constants are looked at.
-
-    Raises:
-        ModelError, MissingExtraError: as `read_graph`.
     """
-    graph = read_graph(content)
     constants = {index: mask for index in range(len(graph.main.tensors)) if (mask := _mask_of(graph, index))}
     found = {graph.name(index) for index in constants}
     if ranges is not None:

@@ -20,9 +20,9 @@ from converters.emit.layers import read_layers
 from converters.emit.quantizer import quantize
 from converters.emit.rangefile import Ranges, read_ranges
 from converters.emit.ranges import collect, ranges_of
-from converters.emit.rules import Layer, plan_rules, wanted
+from converters.emit.rules import Layer, Rule, plan_rules, wanted
 from converters.graph.equalize import Seen, equalize
-from converters.graph.flatbuffer import read_graph
+from converters.graph.flatbuffer import Graph, read_graph
 from converters.graph.halves import halve_biases
 from converters.graph.stamp import stamp
 from converters.graph.tflite import restore_ports
@@ -77,28 +77,30 @@ def emit(request: EmitRequest) -> Emitted:
     if recipe.format != "tflite":
         raise InputError(f"recipe {recipe.name!r} is for {recipe.format} files")
     content = Path(request.model).read_bytes()
-    _check_form(content)
     ranges = read_ranges(request.ranges, hashlib.sha256(content).hexdigest()) if request.ranges else None
     notes: list[Note] = []
     pairs: tuple[tuple[str, str], ...] = ()
     if recipe.is_equalized:
         content, pairs, ranges = _equalized(request, content, ranges, notes)
-    layers = read_layers(content, ranges)
+    floats = read_graph(content)
+    _check_form(floats)
+    layers = read_layers(floats, ranges)
     notes += _notes(recipe, layers)
-    made, counts, rules = _quantized(recipe, content, ranges, layers)
+    rules = plan_rules(recipe, layers)
+    made, counts = _quantized(recipe, content, floats, ranges, layers, rules)
     write_atomic(Path(request.output), made)
     return Emitted(
         sha256=hashlib.sha256(made).hexdigest(),
         size_bytes=len(made),
         layers=counts,
-        rules=rules,
+        rules=tuple(str(rule) for rule in rules),
         equalized=pairs,
         notes=tuple(notes),
     )
 
 
-def _check_form(content: bytes) -> None:
-    signatures = read_graph(content).model.signatureDefs or []
+def _check_form(floats: Graph) -> None:
+    signatures = floats.model.signatureDefs or []
     if len(signatures) != 1:
         raise InputError(
             f"expected a canonical file with one signature, found {len(signatures)}; "
@@ -107,25 +109,28 @@ def _check_form(content: bytes) -> None:
 
 
 def _quantized(
-    recipe: Recipe, content: bytes, ranges: Ranges | None, layers: tuple[Layer, ...]
-) -> tuple[bytes, dict[str, int], tuple[str, ...]]:
-    """The file, its layers counted by precision, and the rules as they ran."""
-    rules = plan_rules(recipe, layers)
+    recipe: Recipe,
+    content: bytes,
+    floats: Graph,
+    ranges: Ranges | None,
+    layers: tuple[Layer, ...],
+    rules: tuple[Rule, ...],
+) -> tuple[bytes, dict[str, int]]:
+    """The file, and its layers counted by precision."""
     if not rules:
-        return content, {"float": len(layers)}, ()
+        return content, {"float": len(layers)}
     if recipe.scheme is Scheme.STATIC and ranges is None:
         raise InputError(f"recipe {recipe.name!r} needs the ranges of activations; give --calib")
-    raw = quantize(content, rules, ranges)
-    found = audit.precisions(raw, layers)
+    graph = read_graph(quantize(content, rules, ranges))
+    found = audit.precisions(graph, layers)
     audit.check(found, wanted(recipe, layers), layers)
-    audit.check_scales(raw)
-    graph = read_graph(raw)
-    restore_ports(graph, read_graph(content))
+    audit.check_scales(graph)
+    restore_ports(graph, floats)
     if recipe.scheme is Scheme.FLOAT16:
         halve_biases(graph)
     stamp(graph)
     graph.compact()
-    return graph.to_bytes(), audit.counted(found), tuple(str(rule) for rule in rules)
+    return graph.to_bytes(), audit.counted(found)
 
 
 def _equalized(

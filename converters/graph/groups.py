@@ -13,7 +13,7 @@ from typing import Any
 from converters.graph.flatbuffer import Graph, read_graph
 from converters.spec import Group
 
-__all__ = ["MOVERS", "groups"]
+__all__ = ["MOVERS", "groups", "groups_of"]
 
 # Their output has the scale of their input, or of all their inputs: the quantizer's SAME_AS_INPUT and SAME_AS_OUTPUT
 # operations but for the average, which computes.
@@ -31,7 +31,11 @@ def groups(content: bytes) -> tuple[Group, ...]:
     Raises:
         ModelError, MissingExtraError: as `read_graph`.
     """
-    graph = read_graph(content)
+    return groups_of(read_graph(content))
+
+
+def groups_of(graph: Graph) -> tuple[Group, ...]:
+    """The groups of a file that is taken apart already."""
     operators = graph.operators
     roots = _united(graph, operators)
     members: dict[int, list[Any]] = {}

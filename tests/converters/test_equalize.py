@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from converters.emit.layers import read_layers
 from converters.emit.ranges import ranges_of
 from converters.graph.equalize import Equalized, Seen, equalize
+from converters.graph.flatbuffer import read_graph
 from converters.graph.tflite import canonical
 from edge.compute.tensors import Array
 from tests.converters.tflite_answers import answers, decibels, operations, signature_of
@@ -139,10 +141,8 @@ def test_a_channel_of_large_weights_and_small_answers_stays_within_what_xnnpack_
     middle = _convolve(build, build.input("x", (1, 8, 8, 2)), first, bias, act=RELU)
     raw = build.bytes(_convolve(build, middle, second, _normal(4)))
     done = _done(canonical(raw, signature_of(raw)))
-    from converters.emit.layers import read_layers
-
     ranges, _ = ranges_of(done.content, [_SAMPLES])
-    assert not any(layer.is_steep for layer in read_layers(done.content, ranges))
+    assert not any(layer.is_steep for layer in read_layers(read_graph(done.content), ranges))
 
 
 def _alone(weights: Array) -> bytes:
