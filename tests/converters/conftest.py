@@ -50,3 +50,15 @@ def scikit_learn() -> None:
 def tensorflow() -> None:
     """The extra "tensorflow"; looked for, not imported."""
     _needs("tensorflow", "tf2onnx")
+
+
+@pytest.fixture(scope="session")
+def onnx_tools() -> None:
+    """What cleans and quantises ONNX files, of the extra "convert"."""
+    _needs("onnx", "onnxruntime", "onnxslim")
+
+
+@pytest.fixture(scope="session")
+def torch_tools() -> None:
+    """What makes TFLite files of PyTorch and Keras modules, and the quantizer; looked for, not imported."""
+    _needs("torch", "litert_torch", "keras", "sklearn", "ai_edge_litert", "litert_quantizer")
