@@ -55,10 +55,9 @@ def open_model(request: OpenRequest) -> tuple[Any, tuple[Note, ...]]:
         return custom.get(name) or getattr(keras.layers, name, None) or keras.saving.get_registered_object(name)
 
     changed = modernise(config, find, is_archive=is_archive) if version < _THREE else ()
-    if in_float32(config):
-        changed = (*changed, "mixed precision")
+    was_mixed = in_float32(config)
     with tempfile.TemporaryDirectory() as folder:
-        named = _named_for_keras(path, request.kind, Path(folder), config if changed else None)
+        named = _named_for_keras(path, request.kind, Path(folder), config if changed or was_mixed else None)
         try:
             model = keras.saving.load_model(
                 named, custom_objects=custom, compile=False, safe_mode=not request.is_pickle_trusted
@@ -76,7 +75,7 @@ def open_model(request: OpenRequest) -> tuple[Any, tuple[Note, ...]]:
         raise UnsupportedSourceError(
             f"E508 Keras {version} would change it: {lost}; save it as a SavedModel with the Keras that made it"
         )
-    return model, _notes(changed)
+    return model, _notes(changed, was_mixed=was_mixed)
 
 
 def layers_of(model: Any) -> Iterator[Any]:
@@ -214,8 +213,13 @@ def _innermost(err: Exception) -> str:
     return first_line(ValueError(said))
 
 
-def _notes(changed: tuple[str, ...]) -> tuple[Note, ...]:
-    if not changed:
-        return ()
-    listed = ", ".join(changed[:6])
-    return (Note(code="I508", message=f"an older Keras wrote it; read as today's Keras says the same ({listed})"),)
+def _notes(changed: tuple[str, ...], *, was_mixed: bool) -> tuple[Note, ...]:
+    notes = []
+    if changed:
+        listed = ", ".join(changed[:6])
+        said = f"an older Keras wrote it; read as today's Keras says the same ({listed})"
+        notes.append(Note(code="I508", message=said))
+    if was_mixed:
+        said = "it was trained in mixed precision; it is converted and compared in float32"
+        notes.append(Note(code="I510", message=said))
+    return tuple(notes)

@@ -62,3 +62,15 @@ def onnx_tools() -> None:
 def torch_tools() -> None:
     """What makes TFLite files of PyTorch and Keras modules, and the quantizer; looked for, not imported."""
     _needs("torch", "litert_torch", "keras", "sklearn", "ai_edge_litert", "litert_quantizer")
+
+
+@pytest.fixture(scope="session")
+def pytorch() -> None:
+    """The extra "torch", without Keras; looked for, not imported."""
+    _needs("torch", "litert_torch", "onnxscript", "onnx", "onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def keras_on_torch(pytorch: None) -> None:
+    """The extra "torch"; looked for, not imported."""
+    _needs("keras", "h5py")
