@@ -2,7 +2,7 @@
 
 Promises: threads are set explicitly and none of them spins (spinning costs 23 % of a core at five inferences a
 second, and gains nothing); nothing is reported to anyone; outputs are the caller's own; `fill` writes into the memory
-that the runtime reads.
+that the runtime reads; int8 models answer alike on every processor, where by default x86 without VNNI saturates.
 Leaves out: what the numbers mean; other file formats (`tflite`).
 Thread: an engine is opened, run and closed by one thread.
 """
@@ -13,6 +13,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,13 +43,15 @@ _DTYPES: dict[str, type[np.generic]] = {
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : ")
 _LONGEST_COMPLAINT = 200
 _LOG_FATAL = 4  # errors are raised as exceptions; printing them as well would say everything twice
+_CPUINFO = Path("/proc/cpuinfo")
+_VNNI = frozenset({b"avx512_vnni", b"avx_vnni"})
 
 
 class OnnxEngine:
     """An `Engine` on an ONNX Runtime session."""
 
-    def __init__(self, content: bytes, *, threads: int) -> None:
-        """Open `content`.
+    def __init__(self, content: bytes, *, threads: int, cpuinfo: Path = _CPUINFO) -> None:
+        """Open `content`; `cpuinfo` is where the processor's flags are read.
 
         Raises:
             ModelError: the runtime refuses it, or it has inputs that are no plain tensors.
@@ -64,9 +68,7 @@ class OnnxEngine:
             raise ModelError(f"ONNX Runtime cannot be loaded: {err}; try: pip install 'onnxruntime<1.29'") from err
         self._runtime = f"onnxruntime {onnxruntime.__version__}"
         with _opening(self._runtime), quiet_stderr():
-            session = onnxruntime.InferenceSession(
-                content, sess_options=_options(onnxruntime, threads), providers=["CPUExecutionProvider"]
-            )
+            session = _session(onnxruntime, content, threads, is_exact=_saturates(cpuinfo))
         self._session: Any = session
         self._accepted = tuple(_spec(node, batch="") for node in session.get_inputs())
         batch = _batch_of(session.get_inputs())
@@ -131,6 +133,38 @@ class OnnxEngine:
             # The session reads a contiguous CPU array in place, so this is the engine's own memory.
             buffer = self._buffers[index] = np.zeros(spec.shape, spec.dtype)
         return buffer
+
+
+@cache
+def _saturates(cpuinfo: Path) -> bool:
+    """Whether this processor adds up products of int8 in 16 bits, which overflow: x86 without VNNI.
+
+    The same file scored 17.7 dB there and 40.1 dB with exact kernels. Unreadable flags count as "without".
+    """
+    if os.uname().machine != "x86_64":
+        return False
+    try:
+        with cpuinfo.open("rb") as file:
+            flags = next((line for line in file if line.startswith(b"flags")), b"")
+    except OSError:
+        flags = b""
+    return _VNNI.isdisjoint(flags.split())
+
+
+def _session(onnxruntime: Any, content: bytes, threads: int, *, is_exact: bool) -> Any:
+    options = _options(onnxruntime, threads)
+    if is_exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    try:
+        return onnxruntime.InferenceSession(content, sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception:  # its exceptions share no base but this one
+        if not is_exact:
+            raise
+    # A weight that two layers share cannot be opened so ("AddInitializedOrtValue Attempt to replace the existing
+    # tensor", and other words in other versions). Without the fusions into integer kernels it is exact, and slower.
+    options = _options(onnxruntime, threads)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return onnxruntime.InferenceSession(content, sess_options=options, providers=["CPUExecutionProvider"])
 
 
 def _options(onnxruntime: Any, threads: int) -> Any:
