@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from converters.detect import detect
-from converters.floats import FloatMaker, checked
+from converters.floats import FloatMaker, Floats, checked
 from converters.gather import MOST_SAMPLES
 from converters.load.messages import OpenRequest
 from converters.load.source import OpenSource
@@ -83,8 +83,10 @@ def open_source(options: Options, log: Path | None = None) -> OpenSource:
     return OpenSource(found, request, memory_mb=options.limit_mb, timeout_s=options.timeout_s, log=log)
 
 
-def open_case(options: Options, workspace: Workspace, progress: Progress) -> Case:
+def open_case(options: Options, workspace: Workspace, progress: Progress, given: Path | None = None) -> Case:
     """Open, convert to float, read samples, ask the source.
+
+    `given`: a variant that is there already; no float files are made then.
 
     Raises:
         EdgeError: see `convert`.
@@ -93,14 +95,17 @@ def open_case(options: Options, workspace: Workspace, progress: Progress) -> Cas
         source = opened.source
         progress.done(_told(source))
         progress.step(2, 5, "float")
-        floats = FloatMaker(
-            workspace.folder,
-            memory_mb=options.limit_mb,
-            timeout_s=options.timeout_s,
-            is_offline=options.is_offline,
-            tell=progress.detail,
-        ).make(source, opened.convert, options.formats)
-        manifest, vocabularies, notes = _meaning(options, source, floats.files)
+        floats = Floats(files={}, notes=())
+        if given is None:
+            floats = FloatMaker(
+                workspace.folder,
+                memory_mb=options.limit_mb,
+                timeout_s=options.timeout_s,
+                is_offline=options.is_offline,
+                tell=progress.detail,
+            ).make(source, opened.convert, options.formats)
+        first = given or Path(next(iter(floats.files.values())).path)
+        manifest, vocabularies, notes = _meaning(options, source, first)
         sampling = sample(options, manifest, source.signature, vocabularies)
         few = sampling.evaluation.spread(_GOLDEN_SAMPLES)
         golden_answers = _ask(opened, few, workspace, "golden")
@@ -125,13 +130,11 @@ def open_case(options: Options, workspace: Workspace, progress: Progress) -> Cas
     )
 
 
-def _meaning(
-    options: Options, source: Source, files: Mapping[Format, FloatFile]
-) -> tuple[Manifest, Mapping[str, bytes], tuple[Note, ...]]:
-    """The manifest and its vocabularies: as given, or as the float file is recognised."""
+def _meaning(options: Options, source: Source, file: Path) -> tuple[Manifest, Mapping[str, bytes], tuple[Note, ...]]:
+    """The manifest and its vocabularies: as given, or as the file is recognised."""
     if options.manifest is not None:
         return options.manifest, options.vocabularies, ()
-    found = recognise(Path(next(iter(files.values())).path), overrides=options.overrides)
+    found = recognise(file, overrides=options.overrides)
     manifest = replace(
         found.manifest,
         name=options.overrides.name or _name(options.source),
@@ -182,7 +185,7 @@ def _agreeing(
             problems.append(err)
         else:
             slowest_ms = max(slowest_ms, each_ms)
-    if not good:
+    if problems and not good:
         raise problems[0]
     return good, slowest_ms, tuple(Note(code="W301", message=str(problem)) for problem in problems)
 

@@ -19,7 +19,7 @@ from converters.spec import Agreement, Budget, EngineRun, Prefer, RunStatus, Sch
 __all__ = ["chosen", "executed", "first_run", "is_within_budget", "marked"]
 
 _ALIKE = 1.05  # variants whose sizes differ by less are alike; then what is computed with decides
-_SCHEMES = (Scheme.STATIC, Scheme.DYNAMIC, Scheme.WEIGHT_ONLY, Scheme.FLOAT16, Scheme.FLOAT32)
+_SCHEMES = (Scheme.STATIC, Scheme.DYNAMIC, Scheme.WEIGHT_ONLY, Scheme.FLOAT16, Scheme.GIVEN, Scheme.FLOAT32)
 
 
 def executed(trial: Trial) -> tuple[EngineRun, ...]:

@@ -129,7 +129,7 @@ def _climb(case: Case, wanted: Format, verifier: Verifier, progress: Progress, c
     groups = with_causes(ladder.ranked)
     trials = marked(ladder.trials, options.budget)
     notes = [note for trial in trials if not trial.is_within_budget and (note := _blame(groups, trial)) is not None]
-    return Climbed(ladder=ladder, trials=trials, groups=groups, notes=tuple(notes[:1]))
+    return Climbed(trials=trials, groups=groups, notes=tuple(notes[:1]))
 
 
 def _calibration(case: Case, wanted: Format) -> Path | None:

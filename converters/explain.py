@@ -56,12 +56,11 @@ def pictures(
     outputs: Sequence[Array],
     trial: Trial,
     labels: Sequence[str],
-    rows: Sequence[int],
 ) -> tuple[Picture, ...]:
-    """The first samples on which a variant says something else than its source; `rows` are their numbers."""
+    """Samples on which a variant says something else than its source: what either says."""
     return tuple(
         _picture(samples, row, trial, labels, judge.answer(reference, row), judge.answer(outputs, row))
-        for row in rows[:MOST_PICTURES]
+        for row in range(len(samples))
     )
 
 

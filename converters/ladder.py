@@ -21,7 +21,6 @@ from converters.spec import Budget, FloatFile, Group, Note, Recipe, Scheme, Tria
 from converters.verify import Verifier
 from converters.workspace import Workspace, sha256_of
 from edge.clock import Clock
-from edge.compute.tensors import Array
 from edge.errors import EdgeError, RefusedError
 
 __all__ = ["Ladder"]
@@ -75,16 +74,11 @@ class Ladder:
         self._workspace.save(trial)
         if trial.status is TrialStatus.BUILT:
             self._tell(f"{self._floats.format} {recipe.name}: running on {', '.join(sorted(wanted))}")
-            verified = self._verifier.run(self._workspace.folder / trial.file, self._floats)
+            verified = self._verifier.run(self._workspace.folder / trial.file, self._floats.format, trial.axes)
             trial = replace(trial, runs=tuple(one.run for one in verified))
             trial = replace(trial, is_within_budget=is_within_budget(trial))
             self._workspace.save(trial)
         return trial
-
-    def outputs_of(self, trial: Trial) -> tuple[Array, ...] | None:
-        """What its file says to the evaluation samples, on the first engine that answers."""
-        verified = self._verifier.run(self._workspace.folder / trial.file, self._floats)
-        return next((one.outputs for one in verified if one.outputs is not None), None)
 
     @property
     def ranking_s(self) -> float:
@@ -171,6 +165,7 @@ class Ladder:
             sha256=sha256_of(target),
             size_bytes=target.stat().st_size,
             build_s=built.seconds,
+            axes=self._floats.axes,
             notes=built.notes,
         )
 

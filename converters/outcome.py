@@ -9,7 +9,7 @@ Thread: main.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from converters.bundle import BundleVariant, tolerance, write_bundle
 from converters.case import Case
 from converters.explain import MOST_PICTURES, pictures
 from converters.host import host
-from converters.ladder import Ladder
+from converters.recipes import file_name
 from converters.report import store
 from converters.report.screen import Progress
 from converters.spec import (
@@ -45,22 +45,16 @@ __all__ = ["BUNDLE", "Climbed", "keep"]
 
 BUNDLE = "bundle"
 _FORMATS: tuple[Format, ...] = ("tflite", "onnx")
-_INTEGERS = (Scheme.WEIGHT_ONLY, Scheme.DYNAMIC, Scheme.STATIC)
+_INTEGERS = (Scheme.WEIGHT_ONLY, Scheme.DYNAMIC, Scheme.STATIC, Scheme.GIVEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Climbed:
-    """One format after its ladder."""
+    """What was tried in one format."""
 
-    ladder: Ladder
     trials: tuple[Trial, ...]
-    groups: tuple[Group, ...]
-    notes: tuple[Note, ...]
-
-    @property
-    def chosen(self) -> Trial | None:
-        """The variant that is taken."""
-        return next((trial for trial in self.trials if trial.is_chosen), None)
+    groups: tuple[Group, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def keep(
@@ -70,6 +64,7 @@ def keep(
     progress: Progress,
     *,
     seconds: Callable[[], float],
+    is_bundling: bool = True,
 ) -> Report:
     """Write bundle and report.
 
@@ -77,58 +72,60 @@ def keep(
         RefusedError: no variant runs on all targets; the report is written, the bundle is not.
     """
     progress.step(4, 5, "verify")
-    chosen = {wanted: one.chosen for wanted, one in climbed.items() if one.chosen is not None}
+    chosen = [trial for wanted in _FORMATS if wanted in climbed for trial in climbed[wanted].trials if trial.is_chosen]
     report = _report(case, climbed, verifier)
     if not chosen:
         store.write(replace(report, seconds=seconds()), case.options.out)
         raise RefusedError(_why_none(climbed))
-    golden = Golden(inputs=case.golden.inputs, outputs=case.golden_answers)
-    variants = [
-        _variant(case, trial, golden, verifier) for wanted in _FORMATS if (trial := chosen.get(wanted)) is not None
-    ]
-    bundle = case.options.out / BUNDLE
-    validation = store.encode(_validation(report))
-    write_bundle(
-        bundle,
-        case.manifest,
-        variants,
-        golden=golden,
-        vocabularies=case.vocabularies,
-        validation=validation,
-        card=case.options.card,
-    )
-    _selftested(bundle)
-    progress.done(f"{len(variants)} variants pass their golden samples here")
+    if is_bundling:
+        _bundled(case, chosen, report, verifier)
+        progress.done(f"{len(chosen)} variants pass their golden samples here")
     progress.step(5, 5, "report")
     report = replace(report, seconds=seconds(), peak_memory_mb=_peak_mb())
     written = store.write(report, case.options.out)
-    progress.done(f"{bundle}, {written}")
+    progress.done(f"{case.options.out / BUNDLE}, {written}" if is_bundling else str(written))
     return report
 
 
-def _variant(case: Case, trial: Trial, golden: Golden, verifier: Verifier) -> BundleVariant:
-    """The file of a trial, with the tolerance that its answers on all engines call for."""
-    file, path = case.floats[trial.recipe.format], case.workspace.folder / trial.file
-    answers = verifier.answers(path, file, golden.inputs)
-    return BundleVariant(
-        content=path.read_bytes(),
-        name=f"{case.manifest.name}.{trial.recipe.name}.{trial.recipe.format}",
-        format=trial.recipe.format,
-        precision=trial.recipe.name,
-        tolerance=tolerance(golden, answers, is_integer=trial.recipe.scheme in _INTEGERS),
-        axes=() if all(list(order) == sorted(order) for order in file.axes) else file.axes,
-    )
-
-
-def _selftested(bundle: Path) -> None:
-    """Replay the golden samples from the bundle as it lies there.
+def _bundled(case: Case, chosen: Sequence[Trial], report: Report, verifier: Verifier) -> None:
+    """Write the bundle, and replay its golden samples from where it lies.
 
     Raises:
         RefusedError: a variant fails, which means that it was written otherwise than it was verified.
     """
-    failed = [check for check in selftest(bundle) if check.status is CheckStatus.FAILED]
+    golden = Golden(inputs=case.golden.inputs, outputs=case.golden_answers)
+    folder = case.options.out / BUNDLE
+    write_bundle(
+        folder,
+        case.manifest,
+        [_variant(case, trial, golden, verifier) for trial in chosen],
+        golden=golden,
+        vocabularies=case.vocabularies,
+        validation=store.encode(_validation(report)),
+        card=case.options.card,
+    )
+    failed = [check for check in selftest(folder) if check.status is CheckStatus.FAILED]
     if failed:
-        raise RefusedError(f"E310 {failed[0].file} in {bundle} fails its own golden samples: {failed[0].reason}")
+        raise RefusedError(f"E310 {failed[0].file} in {folder} fails its own golden samples: {failed[0].reason}")
+
+
+def _is_within(one: Climbed) -> bool:
+    chosen = [trial for trial in one.trials if trial.is_chosen]
+    return bool(chosen) and all(trial.is_within_budget for trial in chosen)
+
+
+def _variant(case: Case, trial: Trial, golden: Golden, verifier: Verifier) -> BundleVariant:
+    """The file of a trial, with the tolerance that its answers on all engines call for."""
+    path = case.workspace.folder / trial.file
+    answers = verifier.answers(path, trial.recipe.format, trial.axes, golden.inputs)
+    return BundleVariant(
+        content=path.read_bytes(),
+        name=file_name(case.manifest.name, trial.recipe),
+        format=trial.recipe.format,
+        precision=trial.recipe.name,
+        tolerance=tolerance(golden, answers, is_integer=trial.recipe.scheme in _INTEGERS),
+        axes=() if all(list(order) == sorted(order) for order in trial.axes) else trial.axes,
+    )
 
 
 def _report(case: Case, climbed: Mapping[Format, Climbed], verifier: Verifier) -> Report:
@@ -144,13 +141,13 @@ def _report(case: Case, climbed: Mapping[Format, Climbed], verifier: Verifier) -
         host=host(),
         trials=tuple(trial for one in climbed.values() for trial in one.trials),
         groups={wanted: one.groups for wanted, one in climbed.items() if one.groups},
-        pictures=tuple(picture for one in climbed.values() for picture in _pictures(case, one)),
+        pictures=tuple(picture for one in climbed.values() for picture in _pictures(case, one, verifier)),
         notes=notes,
-        is_within_budget=all(one.chosen is not None and one.chosen.is_within_budget for one in climbed.values()),
+        is_within_budget=all(_is_within(one) for one in climbed.values()),
     )
 
 
-def _pictures(case: Case, one: Climbed) -> tuple[Picture, ...]:
+def _pictures(case: Case, one: Climbed, verifier: Verifier) -> tuple[Picture, ...]:
     """Where the chosen variant says something else than its source; what full int8 gets wrong, when it is out."""
     shown: list[Picture] = []
     for trial in one.trials:
@@ -159,10 +156,13 @@ def _pictures(case: Case, one: Climbed) -> tuple[Picture, ...]:
             continue
         if not (trial.is_chosen or (trial.recipe.name == "int8" and not trial.is_within_budget)):
             continue
-        outputs = one.ladder.outputs_of(trial)
-        if outputs is not None:
-            rows = run.agreement.disagreements[:MOST_PICTURES]
-            shown += pictures(case.evaluation, case.judge, case.reference, outputs, trial, case.manifest.labels, rows)
+        rows = run.agreement.disagreements[:MOST_PICTURES]
+        few = case.evaluation.take(rows)
+        path = case.workspace.folder / trial.file
+        answers = next(iter(verifier.answers(path, trial.recipe.format, trial.axes, few.inputs)), None)
+        if answers is not None:
+            reference = [array[list(rows)] for array in case.reference]
+            shown += pictures(few, case.judge, reference, answers, trial, case.manifest.labels)
     return tuple(shown)
 
 

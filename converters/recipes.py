@@ -17,7 +17,7 @@ from converters.spec import Format, Recipe, Scheme
 from edge.contract.profile import EngineProfile, Lack
 from edge.errors import InputError
 
-__all__ = ["LADDER", "Rung", "find", "fitted"]
+__all__ = ["LADDER", "Rung", "file_name", "find", "fitted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +134,13 @@ def find(name: str, formats: Sequence[Format]) -> tuple[Rung, ...]:
         known = ", ".join(dict.fromkeys(rung.recipe.name for each in formats for rung in LADDER[each]))
         raise InputError(f"no recipe {name!r}; there are {known}")
     return found
+
+
+def file_name(model: str, recipe: Recipe) -> str:
+    """What a variant is called in a bundle: `digits.int8.tflite`; a file that was given keeps its own name."""
+    if recipe.scheme is Scheme.GIVEN:
+        return f"{recipe.name}.{recipe.format}"
+    return f"{model}.{recipe.name}.{recipe.format}"
 
 
 def fitted(recipe: Recipe, profiles: Sequence[EngineProfile]) -> Recipe:

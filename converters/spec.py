@@ -72,6 +72,7 @@ class Scheme(str, Enum):
     WEIGHT_ONLY = "weight-only"  # weights stored in integers, computed in float32
     DYNAMIC = "dynamic"  # weights in integers, activations turned into integers while it runs
     STATIC = "static"  # weights and activations in integers, their ranges calibrated
+    GIVEN = "given"  # made elsewhere; nothing is known of how
 
 
 class Note(Struct, frozen=True, kw_only=True):
@@ -209,6 +210,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     size_bytes: int = 0
     build_s: float = 0.0
     notes: tuple[Note, ...] = ()
+    axes: tuple[tuple[int, ...], ...] = ()  # see `FloatFile`; empty: the source's
     runs: tuple[EngineRun, ...] = ()
     is_within_budget: bool = False
     is_pareto: bool = False

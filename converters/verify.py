@@ -17,7 +17,7 @@ import numpy as np
 
 from converters.lint import lint
 from converters.metrics import Judge, is_within
-from converters.spec import Budget, EngineRun, FloatFile, Format, Latency, RunStatus
+from converters.spec import Budget, EngineRun, Format, Latency, RunStatus
 from edge.compute.tensors import Array
 from edge.contract.profile import EngineProfile
 from edge.engines.host import EngineHost, Replay
@@ -79,16 +79,18 @@ class Verifier:
         """Those that run files of one format."""
         return tuple(engine for engine in self._engines if engine.format == wanted)
 
-    def run(self, file: Path, floats: FloatFile) -> tuple[Verified, ...]:
-        """A file on each engine of its format; `floats` is the float file it was made from."""
-        given = reordered(self._inputs, floats.axes)
-        return tuple(self._on(engine, file, given) for engine in self.engines(floats.format))
+    def run(self, file: Path, wanted: Format, axes: Sequence[Sequence[int]]) -> tuple[Verified, ...]:
+        """A file on each engine of its format; for `axes` see `spec.FloatFile`."""
+        given = reordered(self._inputs, axes)
+        return tuple(self._on(engine, file, given) for engine in self.engines(wanted))
 
-    def answers(self, file: Path, floats: FloatFile, inputs: Sequence[Array]) -> tuple[tuple[Array, ...], ...]:
+    def answers(
+        self, file: Path, wanted: Format, axes: Sequence[Sequence[int]], inputs: Sequence[Array]
+    ) -> tuple[tuple[Array, ...], ...]:
         """What a file says to other samples, in the source's axes, on each engine that runs it; nothing is judged."""
-        given = reordered(inputs, floats.axes)
+        given = reordered(inputs, axes)
         found = []
-        for engine in self.engines(floats.format):
+        for engine in self.engines(wanted):
             if not engine.problem:
                 with EngineHost(what="the model", python=engine.python, path=engine.path) as host:
                     found.append(host.replay(file, given, timeout_s=_TIMEOUT_S).outputs)

@@ -29,6 +29,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("inspect", "Show what a model file wants and says, and which rule told us."),
     "probe": ("probe", "Find out what the engines here can run, and what they get wrong."),
     "selftest": ("selftest", "Replay a bundle's golden samples on the engines here."),
+    "convert": ("convert", "Turn a trained model into small files that say the same, and a bundle of them."),
+    "quantize": ("quantize", "Make the small variants of a float .tflite or .onnx file."),
+    "verify": ("verify", "Compare a bundle or a model file with the model it was made from."),
+    "bundle": ("bundle", "Make a verified bundle of model files that are there already."),
     "run": ("run", "Run the device daemon from a config file."),
     "check": ("check", "Try a config: camera, model, disk and broker, before the first run."),
     "init": ("init", "Write a commented starter config."),
@@ -40,7 +44,16 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 # The extra that has all a subcommand may want; `device` where none is named.
-_EXTRAS = {"gate": "vision", "central": "central", "results": "central", "demo": "demo"}
+_EXTRAS = {
+    "convert": "convert",
+    "quantize": "convert",
+    "verify": "convert",
+    "bundle": "convert",
+    "gate": "vision",
+    "central": "central",
+    "results": "central",
+    "demo": "demo",
+}
 _EX_IOERR = 74
 
 

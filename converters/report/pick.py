@@ -11,6 +11,7 @@ import math
 
 from converters.choose import first_run
 from converters.metrics import LOWEST_SQNR_DB
+from converters.recipes import file_name as name_of
 from converters.spec import (
     Agreement,
     Budget,
@@ -107,4 +108,4 @@ def cost(trial: Trial, budget: Budget) -> float | None:
 
 def file_name(report: Report, trial: Trial) -> str:
     """As it lies in the bundle."""
-    return f"{report.name}.{trial.recipe.name}.{trial.recipe.format}"
+    return name_of(report.name, trial.recipe)

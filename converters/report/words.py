@@ -261,6 +261,8 @@ def status(found: RunStatus) -> str:
 def recipe(made: Recipe) -> str:
     """What a recipe does to the numbers."""
     match made.scheme:
+        case Scheme.GIVEN:
+            return "made elsewhere"
         case Scheme.FLOAT32:
             return "32-bit floating point, as the source"
         case Scheme.FLOAT16:

@@ -1,0 +1,97 @@
+"""The converters from Python: one function for each subcommand of `edge`, with the same names and defaults.
+
+    from converters.api import convert
+
+    report = convert("gauge.keras", out="gauge", calibration="train.npz", evaluation="test.npz")
+    print(report.is_within_budget, [trial.recipe.name for trial in report.trials if trial.is_chosen])
+
+Promises: what a subcommand writes is written, what it shows is returned; nothing is printed.
+Leaves out: everything else (`convert`, `assess`).
+Thread: main.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converters import assess
+from converters import convert as way
+from converters.options import Options
+from edge.engines.open import kind_of
+from edge.errors import ModelError
+
+if TYPE_CHECKING:
+    from converters.spec import Report
+
+__all__ = ["bundle", "convert", "quantize", "verify"]
+
+
+def convert(source: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Report:
+    """Convert a trained model; `out` then holds `bundle/`, `report.html`, `report.json` and `work/`.
+
+    Args:
+        source: a file, a SavedModel folder, or `file.py:function` for a PyTorch factory.
+        out: a folder.
+        options: fields of `converters.options.Options`.
+
+    Raises:
+        UnsupportedSourceError: no way leads from the source to a model.
+        RefusedError: what was asked would be wrong on the target; nothing was written.
+        InputError: a source, samples or names that cannot be used.
+        MissingExtraError: a library is not installed.
+        OutOfMemoryError, OutOfTimeError: a step took more than it may.
+    """
+    return way.convert(_options(source, out, options))
+
+
+def quantize(model: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Report:
+    """Make the small variants of a float `.tflite` or `.onnx` file; its format stays. See `convert`.
+
+    Raises:
+        ModelError: it is neither.
+        EdgeError: as `convert`.
+    """
+    try:
+        kind = kind_of(Path(model).read_bytes())
+    except OSError as err:
+        raise ModelError(f"{model}: {err.strerror or err}") from err
+    return way.convert(_options(model, out, {**options, "formats": (kind,)}))
+
+
+def verify(
+    path: str | PathLike[str], *, against: str | PathLike[str], out: str | PathLike[str], **options: Any
+) -> Report:
+    """Compare a bundle or a model file with the model it was made from; `out` gets the report and no bundle.
+
+    Raises:
+        EdgeError: as `convert`.
+    """
+    files, manifest, vocabularies = assess.files_of(Path(path))
+    chosen = _options(against, out, options)
+    if chosen.manifest is None and manifest is not None:
+        chosen = replace(chosen, manifest=manifest, vocabularies=vocabularies)
+    return assess.assess(chosen, files, is_bundling=False)
+
+
+def bundle(
+    files: Sequence[str | PathLike[str]],
+    *,
+    out: str | PathLike[str],
+    against: str | PathLike[str] | None = None,
+    **options: Any,
+) -> Report:
+    """Make a verified bundle of files that are there already; `against` is by default the first of them.
+
+    Raises:
+        EdgeError: as `convert`.
+    """
+    paths = [Path(file) for file in files]
+    return assess.assess(_options(against or paths[0], out, options), paths, is_bundling=True)
+
+
+def _options(source: str | PathLike[str], out: str | PathLike[str], options: dict[str, Any]) -> Options:
+    return Options(source=str(source), out=Path(out), **options)
