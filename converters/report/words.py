@@ -253,6 +253,18 @@ def engine(run: EngineRun) -> str:
     return f"{_ENGINES.get(name, name)} {'.'.join(version.split('.')[:2])}".strip()
 
 
+_PLAIN = {
+    Scheme.GIVEN: "made elsewhere",
+    Scheme.FLOAT32: "32-bit floating point, as the source",
+    Scheme.FLOAT16: "weights in 16-bit floating point",
+}
+_COMPUTED = {
+    Scheme.WEIGHT_ONLY: "computed in floating point",
+    Scheme.DYNAMIC: "activations turned into integers while it runs",
+    Scheme.STATIC: "activations in ",
+}
+
+
 def status(found: RunStatus) -> str:
     """In a word or two."""
     return _STATUS[found]
@@ -260,19 +272,11 @@ def status(found: RunStatus) -> str:
 
 def recipe(made: Recipe) -> str:
     """What a recipe does to the numbers."""
-    match made.scheme:
-        case Scheme.GIVEN:
-            return "made elsewhere"
-        case Scheme.FLOAT32:
-            return "32-bit floating point, as the source"
-        case Scheme.FLOAT16:
-            return "weights in 16-bit floating point"
-        case Scheme.WEIGHT_ONLY:
-            told = f"weights in {made.weight_bits}-bit integers, computed in floating point"
-        case Scheme.DYNAMIC:
-            told = f"weights in {made.weight_bits}-bit integers, activations turned into integers while it runs"
-        case Scheme.STATIC:
-            told = f"weights in {made.weight_bits}-bit integers, activations in {made.activation_bits}-bit"
+    if made.scheme in _PLAIN:
+        return _PLAIN[made.scheme]
+    told = f"weights in {made.weight_bits}-bit integers, {_COMPUTED[made.scheme]}"
+    if made.scheme is Scheme.STATIC:
+        told += f"{made.activation_bits}-bit"
     parts = [told]
     if made.is_equalized:
         parts.append("channels equalized first")
