@@ -20,6 +20,8 @@ __all__ = ["exportable"]
 # Positions in aten::embedding_bag's arguments.
 _WEIGHT, _IDS, _OFFSETS, _MODE, _WEIGHTS, _HAS_LAST, _PADDING = 0, 1, 2, 4, 6, 7, 8
 
+_SAME = 1e-4
+
 
 def exportable(runnable: Runnable) -> tuple[Any, tuple[Note, ...]]:
     """The module for the exporters, and what was changed in it.
@@ -87,6 +89,12 @@ def _checked(runnable: Runnable, module: Any) -> Note:
             for one in (runnable.module(*runnable.examples), module(*runnable.examples))
         ]
     furthest = max(float((one - other).abs().max()) for one, other in zip(*pairs, strict=True) if one.numel())
+    largest = max(float(each.abs().max()) for each in pairs[0] if each.numel())
+    if furthest > _SAME * max(largest, 1.0):
+        raise UnsupportedSourceError(
+            f"E501 nn.EmbeddingBag cannot be lowered, and rewritten it answers otherwise (by {furthest:.1e} of "
+            f"{largest:.1e}); write it as nn.Embedding and a mean"
+        )
     return Note(
         code="I501",
         message="nn.EmbeddingBag cannot be lowered; rewriting it to Embedding and mean or sum changes nothing "

@@ -58,7 +58,15 @@ def open_program(request: OpenRequest) -> Runnable:
         )
     examples = _examples(program, inputs, request)
     args, kwargs = torch.utils._pytree.tree_unflatten(list(examples), program.call_spec.in_spec)  # noqa: SLF001
-    return flat(program.module(), args, kwargs, [name for name, _ in inputs])
+    try:
+        return flat(program.module(), args, kwargs, [name for name, _ in inputs])
+    except UnsupportedSourceError as err:
+        if "Guard failed" not in str(err):
+            raise
+        raise UnsupportedSourceError(
+            f"E506 it was exported for other sizes ({str(err).rpartition('Guard failed: ')[2]}); export it with "
+            "dynamic_shapes whose batch is Dim('batch', min=1), or ask for a batch that it takes: --batch N"
+        ) from err
 
 
 def _refuse_learning(graph: Any) -> None:
