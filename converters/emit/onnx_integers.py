@@ -56,7 +56,7 @@ def in_static(model: Any, nodes: Collection[str], ranges: Mapping[str, Seen], re
             recipe.is_range_reduced,
             quantization.QuantType.QInt8,
             quantization.QuantType.QUInt16 if is_wide else kinds[recipe.activation_type],
-            quantization.TensorsData(quantization.CalibrationMethod.MinMax, seen),
+            quantization.calibrate.TensorsData(quantization.CalibrationMethod.MinMax, seen),
             list(nodes),
             [],
             sorted({node.op_type for node in model.graph.node if node.name in nodes}),
@@ -145,7 +145,7 @@ def _as_product(node: Any) -> list[Any]:
 
 def _quantization() -> Any:
     try:
-        import onnxruntime.quantization
+        import onnxruntime.quantization.calibrate
     except ImportError as err:
         raise MissingExtraError("ONNX Runtime's quantizer", "convert") from err
     return onnxruntime.quantization
