@@ -40,6 +40,7 @@ _WIDE = {
 }  # fmt: skip
 _BIAS_AT = 2
 _MISREADS_BIASES = "ai-edge-litert 1."  # measured with 1.2.0: NaN or noise; 2.3 and tflite-runtime 2.14 are right
+_MISREADS_WIDE_ROWS = "tflite-runtime 2.14"  # measured: 8 dB where LiteRT 1.2 and 2.3 have 58
 _IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8  # fields of ModelProto
 _OWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 
@@ -58,6 +59,7 @@ class _Operator:
     name: str  # by the schema; of a custom operation its own
     is_custom: bool
     version: int
+    keeps_rank: bool  # a dense layer whose output has as many dimensions as its input
     inputs: tuple[_Tensor | None, ...]
     outputs: tuple[_Tensor | None, ...]
 
@@ -65,6 +67,11 @@ class _Operator:
     def layer(self) -> str:
         """What it makes, by name."""
         return next((tensor.name for tensor in (*self.outputs, *self.inputs) if tensor is not None), "?")
+
+    @property
+    def makes(self) -> int:
+        """The type of its first output; -1 where it has none."""
+        return next((tensor.kind for tensor in self.outputs if tensor is not None), -1)
 
 
 def lint(content: bytes, profile: EngineProfile) -> tuple[Note, ...]:
@@ -112,40 +119,47 @@ def _too_new(operator: _Operator, profile: EngineProfile) -> Iterator[tuple[str,
 
 
 def _wrong(operator: _Operator, profile: EngineProfile) -> Iterator[tuple[str, str, str]]:
-    """What loads and is computed wrongly."""
+    """What loads, and is then refused or computed wrongly."""
     what = f"{operator.name} {operator.layer!r}"
+    if operator.version > profile.operators.get(operator.name, 0):
+        return  # refused when it loads
+    for code, why in (*_of_weights(operator, profile), *_of_activations(operator, profile)):
+        yield code, what, why
+
+
+def _of_weights(operator: _Operator, profile: EngineProfile) -> Iterator[tuple[str, str]]:
     weights = [tensor for tensor in operator.inputs[:2] if tensor is not None and tensor.is_constant]
-    output = next((tensor for tensor in operator.outputs if tensor is not None), None)
-    is_float = output is not None and output.kind == _FLOAT32
-    per_channel = [tensor for tensor in weights if tensor.kind == _INT8 and tensor.is_per_channel]
-    has = profile.operators.get(operator.name, 0)
-    is_old = Lack.HYBRID_PER_CHANNEL in profile.lacks
-    if operator.version > has:
-        return  # refused, so not computed wrongly
-    is_dense = operator.name != "BATCH_MATMUL" or is_float  # a matrix product in integers reads one scale
-    if per_channel and not (operator.name in _CHANNELLED and is_dense):
+    has_channels = any(tensor.kind == _INT8 and tensor.is_per_channel for tensor in weights)
+    is_float, is_old = operator.makes == _FLOAT32, Lack.HYBRID_PER_CHANNEL in profile.lacks
+    reads_channels = operator.name in _CHANNELLED and (operator.name != "BATCH_MATMUL" or is_float)
+    if has_channels and not reads_channels:
         why = "has int8 weights with one scale a channel, which every engine reads as one scale for all"
-        yield "E201", what, f"{why}; make the file again with this converter"
-    elif operator.name in _HYBRID and per_channel and is_float and is_old:
-        needed = _NEEDED.get(operator.name)
+        yield "E201", f"{why}; make the file again with this converter"
+    elif has_channels and operator.name in _HYBRID and is_float and is_old:
+        needed, has = _NEEDED.get(operator.name), profile.operators[operator.name]
         versions = "" if needed is None else f" (needs version {needed}, the engine has {has})"
         why = f"has per-channel int8 weights with float activations{versions}"
-        yield "E201", what, f"{why}; {_instead(operator, profile)}"
+        yield "E201", f"{why}; {_instead(operator, profile)}"
     if _has_half_weights_alone(operator) and profile.runtime.startswith(_MISREADS_BIASES):
         why = f"has half-precision weights and a float32 bias, which {profile.name} reads as half precision too"
-        yield "E201", what, f"{why}; use --recipe fp16"
+        yield "E201", f"{why}; use --recipe fp16"
     if operator.name == "TRANSPOSE_CONV" and is_float and is_old and any(each.kind == _INT8 for each in weights):
-        yield "E202", what, f"has int8 weights with float activations, which {profile.name} refuses; use --recipe wo8"
+        yield "E202", f"has int8 weights with float activations, which {profile.name} refuses; use --recipe wo8"
     if operator.name in _WEIGHTS and Lack.INT4 in profile.lacks and any(each.kind == _INT4 for each in weights):
-        yield "E203", what, f"has 4-bit weights, which {profile.name} cannot unpack; use --recipe wo8 or int8"
-    if output is None:
-        return
-    if output.kind == _INT16 and operator.name not in _WIDE and Lack.INT16 in profile.lacks:
+        yield "E203", f"has 4-bit weights, which {profile.name} cannot unpack; use --recipe wo8 or int8"
+
+
+def _of_activations(operator: _Operator, profile: EngineProfile) -> Iterator[tuple[str, str]]:
+    is_wide = operator.makes == _INT16
+    if is_wide and operator.keeps_rank and profile.runtime.startswith(_MISREADS_WIDE_ROWS):
+        why = f"has 16-bit activations of more than two dimensions, which {profile.name} computes wrongly"
+        yield "E201", f"{why}; use --recipe int8"
+    if is_wide and operator.name not in _WIDE and Lack.INT16 in profile.lacks:
         why = f"has 16-bit activations, which {profile.name} computes in convolutions and dense layers only"
-        yield "E204", what, f"{why}; use --recipe int8"
-    if output.kind == _FLOAT16 and is_old:
+        yield "E204", f"{why}; use --recipe int8"
+    if operator.makes == _FLOAT16 and Lack.HYBRID_PER_CHANNEL in profile.lacks:
         why = f"computes in float16, which {profile.name} refuses for most operations"
-        yield "W206", what, f"{why}; use --recipe fp16, which only stores weights so"
+        yield "W206", f"{why}; use --recipe fp16, which only stores weights so"
 
 
 def _has_half_weights_alone(operator: _Operator) -> bool:
@@ -189,6 +203,7 @@ def _operators(content: bytes) -> Iterator[_Operator]:
             number = max(code.integer(0, "b"), code.integer(3))
             is_custom = number == _CUSTOM
             name = code.text(1) if is_custom else _NAMES.get(number, f"operation {number}")
+            options = table.table(4)
             if name == "DEQUANTIZE":
                 source, target = table.integers(1)[0], table.integers(2)[0]
                 tensors[target] = replace(tensors[target], unpacked_from=tensors[source].kind)
@@ -196,6 +211,7 @@ def _operators(content: bytes) -> Iterator[_Operator]:
                 name=name,
                 is_custom=is_custom,
                 version=code.integer(2, default=1),
+                keeps_rank=name == "FULLY_CONNECTED" and options is not None and options.integer(2, "b") != 0,
                 inputs=tuple(tensors[index] if index >= 0 else None for index in table.integers(1)),
                 outputs=tuple(tensors[index] if index >= 0 else None for index in table.integers(2)),
             )

@@ -44,13 +44,17 @@ def precisions(graph: Graph, layers: Sequence[Layer]) -> dict[tuple[str, ...], P
 
 
 def check(
-    found: Mapping[tuple[str, ...], Precision], wanted: Mapping[tuple[str, ...], Precision], layers: Sequence[Layer]
+    found: Mapping[tuple[str, ...], Precision],
+    wanted: Mapping[tuple[str, ...], Precision],
+    layers: Sequence[Layer],
+    *,
+    is_whole: bool,
 ) -> None:
-    """Compare what was found with what the recipe names.
+    """Compare what was found with what the recipe names; `is_whole`: it keeps no group out.
 
     Raises:
-        RefusedError: a layer has another precision than it was to have; or nothing became smaller, though nothing in
-            particular was to stay.
+        RefusedError: a layer has another precision than it was to have; or nothing became smaller, though nothing was
+            kept out.
     """
     by_outputs = {layer.outputs: layer for layer in layers}
     for outputs, precision in wanted.items():
@@ -60,8 +64,7 @@ def check(
                 f"group {layer.group!r} was to be {precision.value}, and the quantizer made {layer.operation} "
                 f"{outputs[0]!r} {found[outputs].value}; keep the group float instead"
             )
-    free = [layer for layer in layers if layer.outputs not in wanted]
-    if free and all(precision is Precision.FLOAT for precision in found.values()):
+    if is_whole and layers and all(precision is Precision.FLOAT for precision in found.values()):
         operations = ", ".join(sorted({layer.operation for layer in layers}))
         raise RefusedError(
             f"nothing in this model became smaller: of its operations ({operations}) none has weights or kernels for "

@@ -9,6 +9,7 @@ Thread: main, in a process of its own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from converters.emit.rangefile import Range, Ranges, write_ranges
 from converters.graph.equalize import LAYERS
 from converters.graph.flatbuffer import Graph, read_graph
 from edge.compute.tensors import Array
-from edge.errors import InputError, MissingExtraError, RefusedError
+from edge.errors import InputError, MissingExtraError, ModelError, RefusedError
 
 __all__ = ["CollectRequest", "Collected", "collect", "ranges_of"]
 
@@ -79,17 +80,28 @@ def ranges_of(content: bytes, stacks: Sequence[Array]) -> tuple[Ranges, bool]:
     graph = read_graph(content)
     samples = _fitted(graph, stacks)
     wanted = _activations(graph)
-    extremes = watch(content, samples)
-    is_slow = bool(set(wanted) - set(extremes))
-    close = samples if is_slow else [samples[at] for at in _spread(len(samples))]
-    shapes = _Shapes(_made_by_layers(graph), set(_spread(len(samples))) if is_slow else None)
-    for sample_values in _all_tensors(content, close, wanted):
-        shapes.add(sample_values)
+    with _running():
+        extremes = watch(content, samples)
+        is_slow = bool(set(wanted) - set(extremes))
+        close = samples if is_slow else [samples[at] for at in _spread(len(samples))]
+        shapes = _Shapes(_made_by_layers(graph), set(_spread(len(samples))) if is_slow else None)
+        for sample_values in _all_tensors(content, close, wanted):
+            shapes.add(sample_values)
     if is_slow:
         extremes = {**shapes.extremes, **{name: each for name, each in extremes.items() if name in wanted}}
     tensors = {name: shapes.range_of(name, _finite(name, extremes[name])) for name in wanted if name in extremes}
     ranges = Ranges(model_sha256=hashlib.sha256(content).hexdigest(), samples=len(samples), tensors=tensors)
     return ranges, is_slow
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[None]:
+    """Put the interpreter's complaints into our own words."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, IndexError) as err:
+        lines = str(err).strip().splitlines() or [type(err).__name__]
+        raise ModelError(f"LiteRT cannot run the float model on the samples: {lines[0][:300]}") from err
 
 
 def _fitted(graph: Graph, stacks: Sequence[Array]) -> list[tuple[Array, ...]]:

@@ -28,6 +28,10 @@ _NIBBLED: dict[Scheme, tuple[str, ...]] = {  # those it stores in four bits
     Scheme.DYNAMIC: ("CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"),
     Scheme.WEIGHT_ONLY: ("BATCH_MATMUL", "CONV_2D", "EMBEDDING_LOOKUP", "FULLY_CONNECTED"),
 }
+# Without an integer kernel in LiteRT 1.2, which boards run, and in tflite-runtime 2.14, though the newest LiteRT has
+# one under the same version; and comparisons for equality, which mean nothing between rounded numbers.
+_UNSUITED: dict[int, frozenset[str]] = {8: frozenset({"DIV", "EQUAL", "NOT_EQUAL", "SQRT"})}
+_UNSUITED[16] = _UNSUITED[8] | {"GELU", "RSQRT", "SUM"}
 _LARGEST_HALF = 65504.0
 # With one scale a channel its constant operand comes out as noise: in static int8 on every engine, with float
 # activations on those before 2.17, and no version of the operator tells them apart.
@@ -110,20 +114,32 @@ def plan_rules(recipe: Recipe, layers: Sequence[Layer]) -> tuple[Rule, ...]:
 
 def wanted(recipe: Recipe, layers: Sequence[Layer]) -> dict[tuple[str, ...], Precision]:
     """Layers, by their outputs, whose precision the recipe names and the result must have."""
+    if recipe.scheme is Scheme.FLOAT32:
+        return {}
     found: dict[tuple[str, ...], Precision] = {}
     for layer in layers:
-        is_static = recipe.scheme is Scheme.STATIC
-        is_steep = is_static and layer.is_steep and recipe.activation_bits == _EIGHT
-        if layer.group in recipe.kept_weight_only and recipe.scheme is not Scheme.FLOAT32:
-            weights = layer.has_weights and layer.operation in WEIGHTED
-            found[layer.outputs] = Precision.WEIGHT_ONLY if weights else Precision.FLOAT
+        carried = Precision.WEIGHT_ONLY if layer.has_weights and layer.operation in WEIGHTED else Precision.FLOAT
+        if layer.group in recipe.kept_weight_only:
+            found[layer.outputs] = carried
         elif layer.group in recipe.kept_float:
             found[layer.outputs] = Precision.FLOAT
-        elif is_steep:
-            found[layer.outputs] = Precision.WEIGHT_ONLY
-        elif is_static and (layer.is_head or layer.is_fragile or layer.is_inner):
+        elif recipe.scheme is Scheme.STATIC and _keeps_weights_alone(recipe, layer):
+            found[layer.outputs] = carried
+        elif recipe.scheme is Scheme.STATIC and _stays_float(recipe, layer):
             found[layer.outputs] = Precision.FLOAT
     return found
+
+
+def _stays_float(recipe: Recipe, layer: Layer) -> bool:
+    is_unsuited = layer.operation in _UNSUITED[recipe.activation_bits]
+    return is_unsuited or layer.is_inner or layer.is_head or layer.is_fragile
+
+
+def _keeps_weights_alone(recipe: Recipe, layer: Layer) -> bool:
+    """Layers with weights whose activations must stay float, whatever the recipe."""
+    if recipe.activation_bits == _EIGHT:
+        return layer.is_steep
+    return layer.operation == _TENSORWISE and layer.has_weights
 
 
 def _check(recipe: Recipe, layers: Sequence[Layer]) -> None:
@@ -147,7 +163,7 @@ def _check(recipe: Recipe, layers: Sequence[Layer]) -> None:
 def _base(recipe: Recipe) -> Iterable[Rule]:
     """What holds for everything."""
     match recipe.scheme:
-        case Scheme.FLOAT32:
+        case Scheme.FLOAT32 | Scheme.GIVEN:
             return
         case Scheme.FLOAT16:
             yield Rule(scope=".*", operation=_ALL, precision=Precision.FLOAT16)
@@ -181,14 +197,19 @@ def _static_exceptions(recipe: Recipe, layers: Sequence[Layer]) -> list[Rule]:
     if recipe.is_embedding_integer:
         why = "tables have no activations to calibrate"
         rules.append(Rule(scope=".*", operation="EMBEDDING_LOOKUP", precision=Precision.WEIGHT_ONLY, why=why))
+    bits = recipe.activation_bits
+    unsuited = [layer for layer in layers if layer.operation in _UNSUITED[bits]]
+    rules += _kept(unsuited, f"boards' engines have no {bits}-bit kernel for it")
     rules += _kept([layer for layer in layers if layer.is_inner], "bodies of loops and branches are not calibrated")
     # an int8 softmax has steps of 1/256: a thousand classes of nearly equal odds all become 0
     rules += _kept([layer for layer in layers if layer.is_head], "a head in int8 has steps of 1/256")
     rules += _kept([layer for layer in layers if layer.is_fragile], "a mask's range leaves nothing for the numbers")
-    if recipe.activation_bits == _EIGHT:
-        steep = [layer for layer in layers if layer.is_steep]
-        rules += _weight_only(steep, "XNNPACK refuses scales of input times weights over output of 256 and more")
-    return rules
+    why = (
+        "XNNPACK refuses scales of input times weights over output of 256 and more"
+        if bits == _EIGHT
+        else "boards' engines multiply 16-bit numbers with 16-bit ones only"
+    )
+    return rules + _weight_only([layer for layer in layers if _keeps_weights_alone(recipe, layer)], why)
 
 
 def _ports(recipe: Recipe) -> list[Rule]:

@@ -76,12 +76,8 @@ def emit(request: EmitRequest) -> Emitted:
     recipe = request.recipe
     if recipe.format != "tflite":
         raise InputError(f"recipe {recipe.name!r} is for {recipe.format} files")
-    content = Path(request.model).read_bytes()
-    ranges = read_ranges(request.ranges, hashlib.sha256(content).hexdigest()) if request.ranges else None
     notes: list[Note] = []
-    pairs: tuple[tuple[str, str], ...] = ()
-    if recipe.is_equalized:
-        content, pairs, ranges = _equalized(request, content, ranges, notes)
+    content, ranges, pairs = _prepared(request, notes)
     floats = read_graph(content)
     _check_form(floats)
     layers = read_layers(floats, ranges)
@@ -123,7 +119,8 @@ def _quantized(
         raise InputError(f"recipe {recipe.name!r} needs the ranges of activations; give --calib")
     graph = read_graph(quantize(content, rules, ranges))
     found = audit.precisions(graph, layers)
-    audit.check(found, wanted(recipe, layers), layers)
+    is_whole = not recipe.kept_float and not recipe.kept_weight_only
+    audit.check(found, wanted(recipe, layers), layers, is_whole=is_whole)
     audit.check_scales(graph)
     restore_ports(graph, floats)
     if recipe.scheme is Scheme.FLOAT16:
@@ -133,13 +130,19 @@ def _quantized(
     return graph.to_bytes(), audit.counted(found)
 
 
-def _equalized(
-    request: EmitRequest, content: bytes, ranges: Ranges | None, notes: list[Note]
-) -> tuple[bytes, tuple[tuple[str, str], ...], Ranges | None]:
+def _prepared(request: EmitRequest, notes: list[Note]) -> tuple[bytes, Ranges | None, tuple[tuple[str, str], ...]]:
+    """The float file, equalized where the recipe says so; its ranges; the pairs of layers that were evened out."""
+    content = Path(request.model).read_bytes()
+    ranges = read_ranges(request.ranges, hashlib.sha256(content).hexdigest()) if request.ranges else None
+    if not request.recipe.is_equalized:
+        return content, ranges, ()
     if ranges is None:
         raise InputError(f"recipe {request.recipe.name!r} evens out what calibration saw; give --calib")
-    seen = {name: Seen(low=each.low, high=each.high, channels=each.channels) for name, each in ranges.tensors.items()}
-    done = equalize(content, seen)
+    done = equalize(
+        content,
+        {name: Seen(low=each.low, high=each.high, channels=each.channels) for name, each in ranges.tensors.items()},
+    )
+    del content  # a large file is not held twice while the new one runs
     if not done.pairs:
         raise RefusedError(
             "there is nothing to equalize: no convolution or dense layer hands its numbers to one other through NONE "
@@ -149,10 +152,10 @@ def _equalized(
         words = f"{len(done.unclipped)} RELU6 never cut on the calibration samples and became RELU"
         notes.append(Note(code="I306", message=f"{words}: {', '.join(done.unclipped[:4])}"))
     if request.recipe.scheme is not Scheme.STATIC:
-        return done.content, done.pairs, None
+        return done.content, None, done.pairs
     if not request.samples:
         raise InputError(f"recipe {request.recipe.name!r} calibrates the equalized file anew; give the samples")
-    return done.content, done.pairs, _calibrated_anew(done.content, request.samples)
+    return done.content, _calibrated_anew(done.content, request.samples), done.pairs
 
 
 def _calibrated_anew(content: bytes, samples: str) -> Ranges:

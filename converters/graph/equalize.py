@@ -100,7 +100,7 @@ def equalize(content: bytes, seen: Mapping[str, Seen]) -> Equalized:
     if not changed:
         return Equalized(content=content, pairs=(), unclipped=())
     scaled = [pairs[place] for place in sorted(changed)]
-    unclipped = [pair.first for pair in scaled if pair.first.builtinOptions.fusedActivationFunction == _RELU6]
+    unclipped = [pair.first for pair in scaled if _activation(pair.first) == _RELU6]
     for operator in unclipped:
         operator.builtinOptions.fusedActivationFunction = _RELU
     names = tuple((graph.name(pair.first.outputs[0]), graph.name(pair.second.outputs[0])) for pair in scaled)
@@ -139,7 +139,7 @@ def _pair_from(graph: Graph, first: Any, seen: Mapping[str, Seen]) -> _Pair | No
 
 
 def _is_homogeneous(operator: Any, high: float) -> bool:
-    match operator.builtinOptions.fusedActivationFunction:
+    match _activation(operator):
         case 0 | 1:  # none, RELU
             return True
         case 3:  # RELU6
@@ -159,7 +159,12 @@ def _keeps_channels(graph: Graph, operator: Any) -> bool:
     before, after = graph.shape(operator.inputs[0]), graph.shape(operator.outputs[0])
     if operation == "RESHAPE":
         return bool(before) and bool(after) and after[-1] % before[-1] == 0
-    return operator.builtinOptions.fusedActivationFunction in {_NONE, _RELU}
+    return _activation(operator) in {_NONE, _RELU}
+
+
+def _activation(operator: Any) -> int:
+    """An operator that has no options has the schema's defaults."""
+    return int(getattr(operator.builtinOptions, "fusedActivationFunction", _NONE))
 
 
 def _has_bias(operator: Any) -> bool:

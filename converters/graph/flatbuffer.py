@@ -112,8 +112,9 @@ class Graph:
         """Give a tensor values, shape and type of its own; other tensors on its old buffer keep theirs."""
         tensor = self.main.tensors[index]
         tensor.shape, tensor.type = list(values.shape), _CODES[values.dtype.name]
+        self._forget(tensor)
         buffer = type(self.model.buffers[0])()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+        buffer.data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
         self.model.buffers.append(buffer)
         tensor.buffer = len(self.model.buffers) - 1
 
@@ -163,6 +164,12 @@ class Graph:
         builder = flatbuffers.Builder(weights + _ROOM_BYTES)
         builder.Finish(self.model.Pack(builder), file_identifier=_IDENTIFIER)
         return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+    def _forget(self, tensor: Any) -> None:
+        """Let go of a tensor's old values where it alone had them: large layers are changed several times."""
+        tensors = (each for part in self.model.subgraphs for each in part.tensors)
+        if tensor.buffer and sum(each.buffer == tensor.buffer for each in tensors) == 1:
+            self.model.buffers[tensor.buffer].data = None
 
     def _number_codes(self) -> None:
         old = self.model.operatorCodes

@@ -143,7 +143,7 @@ def _pad_into_pool(graph: Graph, operator: Any) -> bool:
 
 def _reduce_untransposed(graph: Graph, operator: Any) -> bool:
     """A mean, sum or maximum of a TRANSPOSE over axes that leave the others in their order: without the TRANSPOSE."""
-    if graph.operation(operator) not in _REDUCTIONS or operator.builtinOptions.keepDims:
+    if graph.operation(operator) not in _REDUCTIONS or getattr(operator.builtinOptions, "keepDims", False):
         return False
     first = graph.maker(operator.inputs[0])
     order = _order(graph, first)
@@ -193,7 +193,11 @@ def _is_float(graph: Graph, operator: Any) -> bool:
 def _padding_before(graph: Graph, operator: Any, fill: tuple[float, ...]) -> Any | None:
     """The PAD or PADV2 that feeds a VALID operator and pads height and width alone, with one of `fill`."""
     pad = graph.maker(operator.inputs[0])
-    if pad is None or operator.builtinOptions.padding != _VALID or graph.operation(pad) not in {"PAD", "PADV2"}:
+    if (
+        pad is None
+        or getattr(operator.builtinOptions, "padding", _SAME) != _VALID
+        or graph.operation(pad) not in {"PAD", "PADV2"}
+    ):
         return None
     amounts = graph.constant(pad.inputs[1])
     if amounts is None or amounts.shape != (_RANK, 2) or amounts[0].any() or amounts[3].any() or (amounts < 0).any():

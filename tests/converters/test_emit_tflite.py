@@ -606,6 +606,39 @@ def test_a_channel_that_xnnpack_would_refuse_keeps_its_weights_alone_in_int8(tmp
     assert shop.quality(INT8) > 25
 
 
+# -- what boards' engines lack
+
+
+def _root_and_quotient() -> tuple[bytes, list[Array]]:
+    build = Builder()
+    x = build.input("x", (1, 8))
+    operands = [x, build.constant(_normal(8, 8)), build.constant(_normal(8))]
+    dense = build.operation("FULLY_CONNECTED", operands, (1, 8), act=RELU)
+    root = build.operation(
+        "SQRT", [build.operation("ADD", [dense, build.constant(np.ones(8, np.float32))], (1, 8))], (1, 8)
+    )
+    inverse = build.operation("RSQRT", [root], (1, 8))
+    gelu = build.operation("GELU", [build.operation("DIV", [dense, root], (1, 8))], (1, 8))
+    raw = build.bytes(build.operation("MUL", [gelu, inverse], (1, 8)))
+    return canonical(raw, signature_of(raw)), [_normal(40, 1, 8)]
+
+
+@pytest.mark.makes_environments
+@pytest.mark.parametrize("name", ["tflite-runtime-2.14", "litert-1.2"])
+@pytest.mark.parametrize("recipe", [INT8, INT16], ids=lambda recipe: recipe.name)
+def test_operations_without_an_integer_kernel_on_boards_stay_float(
+    recipe: Recipe, name: str, tmp_path: Path, environment: Callable[[str], Ready]
+) -> None:
+    """The newest LiteRT has kernels for them under the same version, so no version would say it."""
+    content, samples = _root_and_quotient()
+    variant, done = Workshop(tmp_path, content, samples).make(recipe)
+    assert done.layers == {"float": 2, "static": 5} if recipe is INT8 else {"float": 4, "static": 3}
+    old = environment(name)
+    with EngineHost(python=old.python, path=old.path) as host:
+        found = host.replay(variant, samples, timeout_s=60).outputs[0]
+    assert decibels(answers(content, *samples), found) > 25
+
+
 # -- refusals
 
 

@@ -57,11 +57,14 @@ def _layer(
     activations: int = _FLOAT32,
     version: int = 1,
     name: str = "dense_1",
+    keeps_rank: int = 0,
 ) -> bytes:
     """One operation with one constant, which has so many scales."""
     tensors = [_tensor("x", activations), _tensor("w", weights, buffer=1, scales=scales), _tensor(name, activations)]
     code: Table = {0: min(NUMBERS[operation], 127), 2: version, 3: NUMBERS[operation]}
     operator: Table = {0: 0, 1: array("i", [0, 1]), 2: array("i", [2])}
+    if keeps_rank:
+        operator = {**operator, 3: 8, 4: {2: 1}}  # FullyConnectedOptions.keep_num_dims
     graph: Table = {0: tensors, 1: array("i", [0]), 2: array("i", [2]), 3: [operator]}
     return flatbuffer({0: 3, 1: [code], 2: [graph], 4: [{}, {0: bytes(16)}]}, b"TFL3")
 
@@ -133,6 +136,13 @@ def test_sixteen_bits_beyond_convolutions_and_dense_layers_need_a_new_engine() -
     assert _codes(_layer("RSQRT", weights=_INT16, activations=_INT16, scales=1), OLD) == ["E204"]
     assert _codes(_layer("ADD", weights=_INT16, activations=_INT16, scales=1), OLD) == []
     assert _codes(_layer("RSQRT", weights=_INT16, activations=_INT16, scales=1), NEW) == []
+
+
+def test_sixteen_bit_dense_layers_that_keep_their_rank_are_wrong_on_tflite_runtime() -> None:
+    content = _layer("FULLY_CONNECTED", activations=_INT16, version=5, keeps_rank=1)
+    assert _codes(content, OLD) == ["E201"]
+    assert _codes(content, BOARD) == []
+    assert _codes(_layer("FULLY_CONNECTED", activations=_INT16, version=4), OLD) == []
 
 
 def test_half_precision_activations_are_looked_at_twice_on_an_old_engine() -> None:
