@@ -129,7 +129,7 @@ def _climb(case: Case, wanted: Format, verifier: Verifier, progress: Progress, c
     groups = with_causes(ladder.ranked)
     trials = marked(ladder.trials, options.budget)
     notes = [note for trial in trials if not trial.is_within_budget and (note := _blame(groups, trial)) is not None]
-    return Climbed(trials=trials, groups=groups, notes=tuple(notes[:1]))
+    return Climbed(trials=trials, groups=groups, notes=(*notes[:1], *_host_notes(trials)))
 
 
 def _calibration(case: Case, wanted: Format) -> Path | None:
@@ -147,6 +147,21 @@ def _blame(groups: tuple[Group, ...], trial: Trial) -> Note | None:
     if trial.recipe.scheme is not Scheme.STATIC or run is None or run.agreement is None:
         return None
     return blame(groups, trial, run.agreement)
+
+
+def _host_notes(trials: tuple[Trial, ...]) -> tuple[Note, ...]:
+    """What this machine would do to other programs that run a chosen file."""
+    static = [trial for trial in trials if trial.is_chosen and trial.recipe.scheme is Scheme.STATIC]
+    flags = set(host().flags)
+    if not static or static[0].recipe.format != "onnx" or "avx2" not in flags or flags & {"avx512_vnni", "avx_vnni"}:
+        return ()
+    return (
+        Note(
+            code="W402",
+            message="this host (AVX2, no VNNI) saturates int8 in ONNX Runtime; figures are those of exact integers, which "
+            "our engine asks for and ARM has; in other programs on such a host set session.x64quantprecision=1",
+        ),
+    )
 
 
 def _told(wanted: Format, trials: tuple[Trial, ...]) -> str:

@@ -11,10 +11,6 @@ from converters.environments import Environment, Ready
 from edge.errors import EnvironmentFailedError
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "makes_environments: downloads packages into a cache folder the first time")
-
-
 @pytest.fixture(scope="session")
 def environment() -> Callable[[str], Ready]:
     """Environments of other tools, by name; made the first time. The test is skipped where one cannot be made."""
