@@ -158,8 +158,8 @@ def _host_notes(trials: tuple[Trial, ...]) -> tuple[Note, ...]:
     return (
         Note(
             code="W402",
-            message="this host (AVX2, no VNNI) saturates int8 in ONNX Runtime; figures are those of exact integers, which "
-            "our engine asks for and ARM has; in other programs on such a host set session.x64quantprecision=1",
+            message="this host (AVX2, no VNNI) saturates int8 in ONNX Runtime; figures are those of exact integers, "
+            "which our engine asks for and ARM has; in other programs on such a host set session.x64quantprecision=1",
         ),
     )
 

@@ -93,8 +93,8 @@ LADDER: dict[Format, tuple[Rung, ...]] = {
             weight_bits=4,
         ),
     ),
-    # ONNX Runtime's kernels take uint8 activations with int8 weights at twice the speed of int8 with int8 on x86, and on
-    # ARM as fast or faster. Without VNNI x86 saturates them, unless it is asked for exact integers, as our engine does.
+    # ONNX Runtime takes uint8 activations with int8 weights at twice the speed of int8 with int8 on x86 (measured), and
+    # no slower on ARM (its makers say). Without VNNI x86 saturates them, unless asked for exact integers, as we do.
     "onnx": (
         _onnx("fp32", Scheme.FLOAT32, "the float file itself"),
         _onnx("fp16", Scheme.FLOAT16, "weights in half precision: half the size, the same speed", is_usual=False),
