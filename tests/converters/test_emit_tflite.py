@@ -213,15 +213,28 @@ def test_a_thousand_classes_of_nearly_equal_odds_survive_int8(tmp_path: Path) ->
     assert len({float(score) for score in found[0]}) > 50
 
 
-def test_a_softmax_that_is_computed_with_afterwards_is_no_head(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("operation", "layers"), [("LOGISTIC", {"static": 2}), ("SOFTMAX", {"float": 1, "static": 1})])
+def test_what_is_computed_with_afterwards_is_no_head_but_a_softmax_is_float_anyway(
+    operation: str, layers: dict[str, int], tmp_path: Path
+) -> None:
     build = Builder()
-    shares = build.operation("SOFTMAX", [build.input("x", (1, 8))], (1, 8), tensor="shares")
+    shares = build.operation(operation, [build.input("x", (1, 8))], (1, 8), tensor="shares")
     last = build.operation(
         "FULLY_CONNECTED", [shares, build.constant(_normal(4, 8)), build.constant(_normal(4))], (1, 4)
     )
     raw = build.bytes(last)
     shop = Workshop(tmp_path, canonical(raw, signature_of(raw)), [_normal(30, 1, 8)])
-    assert shop.make(INT8)[1].layers == {"static": 2}
+    assert shop.make(INT8)[1].layers == layers
+
+
+def test_a_logistic_head_stays_float(tmp_path: Path) -> None:
+    build = Builder()
+    operands = [build.input("x", (1, 8)), build.constant(_normal(4, 8)), build.constant(_normal(4))]
+    raw = build.bytes(build.operation("LOGISTIC", [build.operation("FULLY_CONNECTED", operands, (1, 4))], (1, 4)))
+    shop = Workshop(tmp_path, canonical(raw, signature_of(raw)), [_normal(30, 1, 8)])
+    content, done = shop.make(INT8)
+    assert done.layers == {"float": 1, "static": 1}
+    assert operations(content)[-1] == "LOGISTIC"
 
 
 @pytest.mark.parametrize("recipe", [INT8, DYNAMIC], ids=lambda recipe: recipe.name)
@@ -695,7 +708,7 @@ def test_equalization_is_refused_where_there_is_nothing_to_even_out(tmp_path: Pa
 def test_a_plan_can_be_printed_and_says_why() -> None:
     layers = (
         Layer(operation="FULLY_CONNECTED", outputs=("dense",), group="dense", has_weights=True),
-        Layer(operation="SOFTMAX", outputs=("scores",), group="scores", is_head=True),
+        Layer(operation="LOGISTIC", outputs=("scores",), group="scores", is_head=True),
     )
     lines = [str(rule) for rule in plan_rules(replace(INT8, kept_weight_only=("dense",)), layers)]
     assert lines[0] == "every operation: static 8-bit"
