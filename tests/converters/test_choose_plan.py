@@ -133,8 +133,8 @@ def test_of_two_that_are_alike_in_size_the_one_that_computes_in_integers_whateve
         trial = _trial("wo8", size, _run(ms=1))
         return replace(trial, recipe=replace(trial.recipe, scheme=Scheme.WEIGHT_ONLY))
 
-    assert _taken([weights(128), _trial("int8", 131, _run(ms=9))]) == "int8"
-    assert _taken([weights(128), _trial("int8", 140, _run(ms=9))]) == "wo8"
+    assert _taken([weights(128), _trial("int8", 150, _run(ms=9))]) == "int8"
+    assert _taken([weights(128), _trial("int8", 160, _run(ms=9))]) == "wo8"
 
 
 def test_one_engine_that_refuses_is_enough_to_be_out() -> None:
