@@ -219,13 +219,14 @@ def _operators(content: bytes) -> Iterator[_Operator]:
 
 def _tensor(table: Table, buffers: tuple[Table, ...]) -> _Tensor:
     quantization = table.table(4)
-    buffer = buffers[table.integer(2, "I")]
+    number = table.integer(2, "I")
+    buffer = buffers[number] if number < len(buffers) else None  # a file without weights may have no buffers at all
     return _Tensor(
         name=table.text(3),
         kind=table.integer(1, "b"),
         is_per_channel=quantization is not None and len(quantization.reals(2)) > 1,
         # a large file keeps its weights behind the flatbuffer and has their place (fields 1 and 2) instead
-        is_constant=len(buffer.raw(0)) > 0 or buffer.integer(1, "Q") > 1,
+        is_constant=buffer is not None and (len(buffer.raw(0)) > 0 or buffer.integer(1, "Q") > 1),
     )
 
 

@@ -215,7 +215,7 @@ def read_graph(content: bytes) -> Graph:
         names = {code: name for name, code in vars(flatbuffer_utils.BuiltinOperator).items() if isinstance(code, int)}
         return Graph(model, names)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, struct.error) as err:
-        raise ModelError(f"the TFLite file is damaged: {type(err).__name__}: {err}") from err
+        raise ModelError(f"the TFLite file cannot be taken apart, it is damaged or odd: {err}") from err
 
 
 def _numbers(vector: Iterable[int] | None) -> list[int]:

@@ -25,6 +25,7 @@ __all__ = ["canonical", "restore_ports"]
 
 _KEY = b"serving_default"
 _KEPT_METADATA = {b"min_runtime_version"}
+_FLOAT32 = 0  # TensorType
 _LONGEST_NAME = 64
 # package.module.Class_attribute; the outermost module has no attribute
 _TORCH_MODULE = re.compile(r"(?:[\w<>]+\.)+_*[A-Za-z][A-Za-z0-9]*(?:_(\w+))?")
@@ -95,6 +96,10 @@ def _forget_the_exporter(graph: Graph) -> None:
     for index, part in enumerate(graph.model.subgraphs):
         part.name = b"main" if index == 0 else f"part_{index}".encode()
         part.debugMetadataIndex = -1
+        for tensor in part.tensors:
+            tensor.shapeSignature = None  # a size that was left free is what `shape` says
+            if tensor.type == _FLOAT32:
+                tensor.quantization = None  # left behind by training; the quantizer takes such a tensor for done
         for operator in part.operators:
             operator.debugMetadataIndex = -1
 

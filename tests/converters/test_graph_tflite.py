@@ -232,6 +232,27 @@ def test_operations_written_in_the_field_of_before_2020_are_read_as_what_they_ar
     assert [code.builtinCode for code in after.model.operatorCodes] == [9]
 
 
+def test_a_batch_that_was_left_free_is_fixed() -> None:
+    graph = read_graph(_two_layers())
+    for tensor in graph.main.tensors:
+        tensor.shapeSignature = [-1, *tensor.shape[1:]]
+    after = read_graph(_clean(graph.to_bytes()))
+    assert all(tensor.shapeSignature is None for tensor in after.main.tensors)
+    assert after.shape(after.main.inputs[0]) == (1, 6)
+
+
+def test_scales_that_training_left_on_real_numbers_are_dropped() -> None:
+    """The quantizer takes a tensor with a scale for done, and leaves it as it is."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = read_graph(_two_layers())
+    for tensor in graph.main.tensors:
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [0]
+    after = read_graph(_clean(graph.to_bytes()))
+    assert not any(after.is_quantized(index) for index in range(len(after.main.tensors)))
+
+
 def test_a_clean_file_answers_as_the_exporters_did() -> None:
     content, x = _two_layers(), _numbers(20, 1, 6)
     assert decibels(answers(content, x), answers(_clean(content), x)) == 300

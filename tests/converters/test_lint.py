@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,6 +182,13 @@ def test_a_custom_operation_is_named() -> None:
     content = flatbuffer({0: 3, 1: [{0: 32, 1: "fake-op", 2: 1, 3: 32}], 2: [graph], 4: [{}]}, b"TFL3")
     (note,) = lint(content, NEW)
     assert (note.code, note.message.split(",")[0]) == ("E205", "fake-op 'y' is a custom operation")
+
+
+@pytest.mark.needs_data
+def test_the_shared_broken_model_is_told_by_its_custom_operation(shared_data: Path) -> None:
+    (note,) = lint((shared_data / "models" / "broken" / "model_invoking_error.tflite").read_bytes(), NEW)
+    assert note.code == "E205"
+    assert "fake-op-double" in note.message
 
 
 def test_layers_with_the_same_trouble_are_one_note() -> None:
