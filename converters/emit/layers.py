@@ -64,6 +64,7 @@ def _main_layer(
         group=group_of.get(outputs[0], "") if outputs else "",
         has_weights=bool(weights),
         largest_weight=max(stored, default=0.0),
+        table=_table(graph, operator),
         is_head=graph.operation(operator) in _HEADS and _ends(graph, operator),
         is_fragile=bool(touched & masked),
         is_steep=_is_steep(graph, operator, seen),
@@ -77,6 +78,13 @@ def _weights(graph: Graph, operator: Any) -> list[int]:
     places = (0, 1) if graph.operation(operator) == "BATCH_MATMUL" else (1,)
     inputs = list(operator.inputs)
     return [inputs[at] for at in places if at < len(inputs) and graph.constant(inputs[at]) is not None]
+
+
+def _table(graph: Graph, operator: Any) -> tuple[float, float] | None:
+    values = graph.constant(operator.inputs[0]) if graph.operation(operator) == "GATHER" else None
+    if values is None or values.dtype != np.float32 or not values.size:
+        return None
+    return float(values.min()), float(values.max())
 
 
 def _largest(graph: Graph, index: int) -> float:

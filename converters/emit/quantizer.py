@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from converters.emit.rangefile import Ranges
+from converters.emit.rangefile import Range
 from converters.emit.rules import Precision, Rule
 from edge.compute.tensors import Array
 from edge.errors import MissingExtraError, RefusedError
@@ -30,8 +30,8 @@ _CHUNK = 32  # samples handed over at once: it makes a list of what it is given
 _HALF_BITS = 16
 
 
-def quantize(content: bytes, rules: Sequence[Rule], ranges: Ranges | None) -> bytes:
-    """Quantise a canonical float file.
+def quantize(content: bytes, rules: Sequence[Rule], ranges: Mapping[str, Range]) -> bytes:
+    """Quantise a canonical float file, its activations by `ranges`, by name of tensor.
 
     Raises:
         RefusedError: a layer cannot be quantised so; the message has the quantizer's words.
@@ -39,14 +39,10 @@ def quantize(content: bytes, rules: Sequence[Rule], ranges: Ranges | None) -> by
     """
     tools = _tools()
     manager = tools.recipe_manager.RecipeManager()
-    seen = (
-        {}
-        if ranges is None
-        else {
-            name: {"min": np.array([each.low], np.float32), "max": np.array([each.high], np.float32)}
-            for name, each in ranges.tensors.items()
-        }
-    )
+    seen = {
+        name: {"min": np.array([each.low], np.float32), "max": np.array([each.high], np.float32)}
+        for name, each in ranges.items()
+    }
     with _quiet():
         for rule in rules:
             _add(tools, manager, rule)

@@ -60,6 +60,7 @@ class Layer(Struct, frozen=True, kw_only=True):
     group: str  # `Group.name`
     has_weights: bool = False  # a constant that `WEIGHTED` operations store in integers
     largest_weight: float = 0.0  # absolute, the bias included
+    table: tuple[float, float] | None = None  # of a GATHER from a constant: its smallest and largest number
     is_head: bool = False  # a softmax or logistic that nothing computes with afterwards
     is_fragile: bool = False  # makes or reads a mask
     is_steep: bool = False  # its scales of input times weights over output reach what XNNPACK refuses
@@ -102,6 +103,8 @@ def plan_rules(recipe: Recipe, layers: Sequence[Layer]) -> tuple[Rule, ...]:
         rules += _static_exceptions(recipe, layers)
     if recipe.scheme is Scheme.DYNAMIC:
         rules += _old_engines(recipe)
+    if recipe.scheme in _NIBBLED:
+        rules += _tables(layers)
     if recipe.scheme is Scheme.FLOAT16:
         large = [layer for layer in layers if layer.largest_weight > _LARGEST_HALF]
         rules += _kept(large, f"weights above {_LARGEST_HALF:.0f}, the largest number in half precision")
@@ -124,6 +127,8 @@ def wanted(recipe: Recipe, layers: Sequence[Layer]) -> dict[tuple[str, ...], Pre
             found[layer.outputs] = carried
         elif layer.group in recipe.kept_float:
             found[layer.outputs] = Precision.FLOAT
+        elif recipe.scheme in _NIBBLED and layer.table is not None:
+            found[layer.outputs] = Precision.STATIC
         elif recipe.scheme is Scheme.STATIC and _keeps_weights_alone(recipe, layer):
             found[layer.outputs] = carried
         elif recipe.scheme is Scheme.STATIC and _stays_float(recipe, layer):
@@ -251,6 +256,15 @@ def _old_engines(recipe: Recipe) -> list[Rule]:
         why = "engines before 2.18 read one scale for all of an embedding"
         rules.append(Rule(scope=".*", operation="EMBEDDING_LOOKUP", precision=Precision.FLOAT, why=why))
     return rules
+
+
+def _tables(layers: Sequence[Layer]) -> list[Rule]:
+    """Rows of a table are looked up in integers and made real numbers afterwards; the table needs no calibration."""
+    found = [layer for layer in layers if layer.table is not None]
+    if not found:
+        return []
+    why = "rows of a table are looked up in integers"
+    return [Rule(scope=_scope(found), operation="GATHER", precision=Precision.STATIC, why=why)]
 
 
 def _kept(layers: Sequence[Layer], why: str) -> list[Rule]:

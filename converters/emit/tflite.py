@@ -18,7 +18,7 @@ from msgspec import Struct
 from converters.emit import audit
 from converters.emit.layers import read_layers
 from converters.emit.quantizer import quantize
-from converters.emit.rangefile import Ranges, read_ranges
+from converters.emit.rangefile import Range, Ranges, read_ranges
 from converters.emit.ranges import collect, ranges_of
 from converters.emit.rules import Layer, Rule, plan_rules, wanted
 from converters.graph.equalize import Seen, equalize
@@ -117,7 +117,7 @@ def _quantized(
         return content, {"float": len(layers)}
     if recipe.scheme is Scheme.STATIC and ranges is None:
         raise InputError(f"recipe {recipe.name!r} needs the ranges of activations; give --calib")
-    graph = read_graph(quantize(content, rules, ranges))
+    graph = read_graph(quantize(content, rules, _with_tables(ranges, layers)))
     found = audit.precisions(graph, layers)
     is_whole = not recipe.kept_float and not recipe.kept_weight_only
     audit.check(found, wanted(recipe, layers), layers, is_whole=is_whole)
@@ -128,6 +128,16 @@ def _quantized(
     stamp(graph)
     graph.compact()
     return graph.to_bytes(), audit.counted(found)
+
+
+def _with_tables(ranges: Ranges | None, layers: tuple[Layer, ...]) -> dict[str, Range]:
+    """The ranges, and those of what is looked up in constant tables, which nobody has to measure."""
+    seen = {} if ranges is None else dict(ranges.tensors)
+    for layer in layers:
+        if layer.table is not None:
+            low, high = layer.table
+            seen.setdefault(layer.outputs[0], Range(low=low, high=high))
+    return seen
 
 
 def _prepared(request: EmitRequest, notes: list[Note]) -> tuple[bytes, Ranges | None, tuple[tuple[str, str], ...]]:

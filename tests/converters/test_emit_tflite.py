@@ -269,6 +269,23 @@ def _words(folder: Path) -> Workshop:
     return Workshop(folder, canonical(raw, signature_of(raw)), [samples])
 
 
+@pytest.mark.parametrize("recipe", [WEIGHT_ONLY, DYNAMIC, INT8], ids=lambda recipe: recipe.name)
+def test_a_table_that_rows_are_gathered_from_is_stored_in_integers(recipe: Recipe, tmp_path: Path) -> None:
+    """The quantizer's own weight-only recipe leaves it as it is, and with it nearly all of a text classifier."""
+    build = Builder()
+    ids = build.input("ids", (1, 12), "int32")
+    rows = build.operation("GATHER", [build.constant(_normal(500, 16)), ids], (1, 12, 16), tensor="table")
+    mean = build.operation("MEAN", [rows, build.constant(np.array([1], np.int32))], (1, 16))
+    raw = build.bytes(
+        build.operation("FULLY_CONNECTED", [mean, build.constant(_normal(3, 16)), build.constant(_normal(3))], (1, 3))
+    )
+    samples = _RANDOM.integers(0, 500, (40, 1, 12)).astype(np.int32)
+    shop = Workshop(tmp_path, canonical(raw, signature_of(raw)), [samples])
+    content, _ = shop.make(recipe, has_ranges=recipe is INT8)
+    assert len(content) < len(shop.content) / 3
+    assert decibels(answers(shop.content, samples), answers(content, samples)) > 25
+
+
 def test_half_precision_halves_the_biases_too(classifier: Workshop) -> None:
     """LiteRT 1.2 takes a float32 bias beside half-precision weights for half precision, and answers NaN."""
     graph = read_graph(classifier.make(FLOAT16)[0])
