@@ -8,6 +8,8 @@ Thread: main, in a child process.
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,12 @@ def look(request: OpenRequest) -> Source:
         import torch
     except ModuleNotFoundError as err:
         raise MissingExtraError("PyTorch", "torch") from err
+    # Keras imports TensorFlow, where it is there, to ask whether something is a TensorShape: 4 s and 400 MB.
+    sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
     model, notes = open_model(request)
     import keras
 
-    runnable = _runnable(model, request)
+    runnable = replace(_runnable(model, request), parameters=int(model.count_params()))
     _OPENED["source"] = runnable
     return Source(
         path=request.path,
@@ -47,7 +51,7 @@ def look(request: OpenRequest) -> Source:
         sha256=digest(Path(request.path)),
         framework=f"keras {keras.__version__} on torch {torch.__version__.partition('+')[0]}",
         signature=runnable.signature,
-        parameters=int(model.count_params()),
+        parameters=runnable.parameters,
         notes=(*notes, *runnable.notes),
     )
 
@@ -59,7 +63,7 @@ def convert(request: ConvertRequest) -> Converted:
         MissingExtraError: an exporter is not installed.
     """
     runnable = _OPENED["source"]
-    return export(runnable.module, runnable.examples, runnable.signature, request)
+    return export(runnable.module, runnable.examples, runnable.signature, request, parameters=runnable.parameters)
 
 
 def predict(request: PredictRequest) -> Predicted:

@@ -8,6 +8,7 @@ Thread: main, in a child process.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,16 @@ def look(request: OpenRequest) -> Source:
             runnable, notes = _from_factory(request)
         case _:
             runnable, notes = _from_pickle(request)
-    _OPENED["source"] = runnable
     weights = {id(each): each.numel() for each in runnable.module.parameters()}
+    runnable = replace(runnable, parameters=sum(weights.values()))
+    _OPENED["source"] = runnable
     return Source(
         path=f"{request.path}:{request.function}" if request.function else request.path,
         kind=request.kind,
         sha256=digest(Path(request.path)),
         framework=f"torch {torch.__version__.partition('+')[0]}",
         signature=runnable.signature,
-        parameters=sum(weights.values()),
+        parameters=runnable.parameters,
         notes=(*notes, *runnable.notes, *_batch_notes(runnable.signature, request)),
     )
 
@@ -69,7 +71,7 @@ def convert(request: ConvertRequest) -> Converted:
     """
     runnable = _OPENED["source"]
     module, notes = exportable(runnable)
-    done = export(module, runnable.examples, runnable.signature, request)
+    done = export(module, runnable.examples, runnable.signature, request, parameters=runnable.parameters)
     return Converted(files=done.files, notes=(*notes, *done.notes))
 
 

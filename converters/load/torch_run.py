@@ -33,6 +33,7 @@ class Runnable:
     examples: tuple[Any, ...]
     signature: Signature
     at_once: int
+    parameters: int = 0
     notes: tuple[Note, ...] = ()
 
     def predict(self, request: PredictRequest) -> Predicted:
