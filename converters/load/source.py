@@ -97,6 +97,7 @@ class OpenSource:
         memory_mb: int | None = None,
         timeout_s: float = 1800.0,
         log: Path | None = None,
+        available: Callable[[], int | None] = available_bytes,
     ) -> None:
         """Open a model.
 
@@ -107,6 +108,7 @@ class OpenSource:
                 free.
             timeout_s: wall seconds for opening, converting, and predicting, each.
             log: file that the framework's output is appended to.
+            available: says how many bytes of memory are free; None: nobody knows.
 
         Raises:
             UnsupportedSourceError: no way leads from this file to a model; the message says what to do.
@@ -114,7 +116,7 @@ class OpenSource:
             MissingExtraError: its framework is not installed.
             OutOfMemoryError, OutOfTimeError, ChildError: the process did not survive it.
         """
-        self._available = available_bytes()
+        self._available = available()
         self._memory_mb = memory_mb
         if memory_mb is None and self._available is not None:
             self._memory_mb = int(self._available * _SPARE_SHARE) >> 20

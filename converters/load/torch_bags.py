@@ -11,6 +11,7 @@ import operator
 from typing import Any
 
 from converters.load.exported import first_line
+from converters.load.torch_masks import masks_in_graph
 from converters.load.torch_run import Runnable
 from converters.spec import Note
 from edge.errors import UnsupportedSourceError
@@ -40,14 +41,15 @@ def exportable(runnable: Runnable) -> tuple[Any, tuple[Note, ...]]:
             f"E505 PyTorch cannot trace it: {type(err).__name__}: {first_line(err)}; torch.export.export(model, (x,)) "
             "shows more"
         ) from err
+    masks = () if runnable.notes else masks_in_graph(program.graph)
     if not any(_is_bag(node) for node in program.graph.nodes):
-        return runnable.module, ()
+        return runnable.module, masks
     module = program.module()
     for node in [node for node in module.graph.nodes if _is_bag(node)]:
         _replace(module.graph, node)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return module, (_checked(runnable, module),)
+    return module, (*masks, _checked(runnable, module))
 
 
 def _is_bag(node: Any) -> bool:

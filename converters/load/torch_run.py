@@ -7,7 +7,6 @@ Thread: main, in a child process.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +14,12 @@ from typing import Any
 from converters.load.batches import example, failing, most_at_once, predict_by_call
 from converters.load.exported import distinct, first_line
 from converters.load.messages import Predicted, PredictRequest
+from converters.load.torch_masks import masks_at_work
 from converters.spec import Note, Port, Signature
 from edge.compute.tensors import Array
 from edge.errors import UnsupportedSourceError
 
 __all__ = ["Runnable", "attempt", "example_tensor", "prepare"]
-
-_MASK = -1e4
-_MANY_TIMES = 1e4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +66,7 @@ def prepare(module: Any, examples: tuple[Any, ...], inputs: Sequence[str], outpu
 
     named = tuple(zip(inputs, examples, strict=True))
     first = _tensors(attempt(module, examples, {}, named))
-    masks = _masks(module, examples)
+    masks = masks_at_work(module, examples)
     second = _tensors(attempt(module, examples, {}, named))
     if not all(isinstance(each, torch.Tensor) for each in first):
         kinds = ", ".join(type(each).__name__ for each in first)
@@ -147,38 +144,3 @@ def _signature(
 
 def _port(name: str, tensor: Any) -> Port:
     return Port(name=name, shape=tuple(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
-
-
-def _masks(module: Any, examples: tuple[Any, ...]) -> tuple[Note, ...]:
-    """A note where a number such as -1e9 stands for "not this one": integers and half floats have no room for it."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    found: list[str] = []
-
-    class Watch(TorchDispatchMode):  # type: ignore[misc]
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = function(*args, **(kwargs or {}))
-            if isinstance(result, torch.Tensor) and result.is_floating_point() and _is_masked(result):
-                found.append(str(function))
-            return result
-
-    with Watch(), torch.no_grad():
-        module(*examples)
-    if not found:
-        return ()
-    return (
-        Note(
-            code="W509",
-            message="it masks with numbers such as -1e9, for which integers and half floats have no room: the mask "
-            "stays in float; mask outside the model to have all of it in integers",
-        ),
-    )
-
-
-def _is_masked(tensor: Any) -> bool:
-    if tensor.numel() == 0 or not float(tensor.min()) < _MASK:
-        return False
-    lowest = float(tensor.min())
-    rest = tensor[tensor > max(lowest, -math.inf) / 2] if math.isfinite(lowest) else tensor[tensor > lowest]
-    return bool(rest.numel()) and -lowest > _MANY_TIMES * float(rest.abs().max())

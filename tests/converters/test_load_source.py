@@ -79,6 +79,15 @@ def test_memory_is_asked_for_before_the_work_begins(tmp_path: Path) -> None:
         require(7 * 553_000_000, "the conversion of vgg16.keras", 2_000_000_000)
 
 
+def test_a_source_that_memory_is_too_short_for_is_not_even_opened(tmp_path: Path, pytorch: None) -> None:
+    found = detect(_factory(tmp_path, "    return torch.nn.Linear(6000, 6000), torch.ones(1, 6000)"))
+    with pytest.raises(OutOfMemoryError, match=r"^E602 opening nets.py needs about 0.7 GB"):
+        OpenSource(found, available=lambda: 600_000_000)
+    short = pytest.raises(OutOfMemoryError, match=r"^E602 the conversion of nets.py needs about 1.0 GB")
+    with OpenSource(found, memory_mb=8000, available=lambda: 800_000_000) as opened, short:
+        opened.convert(tmp_path, ("tflite",))
+
+
 def test_a_file_that_is_finished_goes_through_a_process_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(tiny_tflite())

@@ -155,6 +155,8 @@ def test_named_arguments_and_named_answers_keep_their_names(torch: Torch) -> Non
 def test_a_mask_of_huge_numbers_is_noticed(torch: Torch) -> None:
     assert [note.code for note in torch.look("seen").notes] == ["W509"]  # P9
     assert torch.look("net").notes == ()
+    assert torch.look("seen_nothing").notes == ()
+    assert [note.code for note in torch.convert("onnx").notes] == ["W509"]
 
 
 def test_half_floats_are_converted_in_float32(torch: Torch) -> None:

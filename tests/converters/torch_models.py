@@ -115,6 +115,10 @@ def seen():
     return Seen(), (torch.rand(1, 20), torch.eye(20)[:1])
 
 
+def seen_nothing():
+    return Seen(), (torch.rand(1, 20), torch.zeros(1, 20))
+
+
 def noisy():
     return Noisy(), torch.rand(1, 8)
 
