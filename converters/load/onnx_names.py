@@ -1,7 +1,8 @@
 """Names for what PyTorch's ONNX exporter leaves as "view_33": after the layers of the source.
 
-Promises: a tensor between layers, and the node that makes it, is called by its layer, "block1.pw/conv2d"; inputs, outputs and weights keep their
-names; a constant is added where one was subtracted, which runtimes fold into the convolution before it.
+Promises: a tensor between layers, and the node that makes it, is called by its layer, "block1.pw/conv2d"; inputs,
+outputs and weights keep their names; a constant is added where one was subtracted, which runtimes fold into the
+convolution before it.
 Leaves out: everything else (`converters.graph.onnx`).
 Thread: main, in a child process.
 """
