@@ -54,8 +54,8 @@ def assess(
         RefusedError: none of them runs on all targets; the report is written, the bundle is not.
         EdgeError: as `convert`.
     """
-    steps, time = progress or SilentProgress(), clock or SystemClock()
-    began_s = time.monotonic_s()
+    steps, watch = progress or SilentProgress(), clock or SystemClock()
+    began_s = watch.monotonic_s()
     contents = [_read(file) for file in files]
     formats: tuple[Format, ...] = tuple(dict.fromkeys(kind_of(content) for content in contents))
     with Workspace(options.out / "work") as workspace:
@@ -71,7 +71,7 @@ def assess(
         steps.done(f"{len(trials)} files, {sum(trial.is_within_budget for trial in trials)} inside the budget")
         climbed = {each: Climbed(trials=tuple(t for t in trials if t.recipe.format == each)) for each in formats}
         return keep(
-            case, climbed, verifier, steps, seconds=lambda: time.monotonic_s() - began_s, is_bundling=is_bundling
+            case, climbed, verifier, steps, seconds=lambda: watch.monotonic_s() - began_s, is_bundling=is_bundling
         )
 
 

@@ -34,7 +34,7 @@ from edge.errors import EdgeError, InferenceError, ModelError, RefusedError
 __all__ = ["Case", "open_case", "open_source"]
 
 _GOLDEN_SAMPLES = 8
-_RUN_S = 20.0  # that the answers to all evaluation samples may take on one engine
+_RUN_S = 8.0  # that the answers to all evaluation samples may take on one engine
 _COUNTS = (16, 64, 256, 1024, MOST_SAMPLES)  # coarse, so that a busy machine does not change the figures
 
 
@@ -110,7 +110,9 @@ def open_case(options: Options, workspace: Workspace, progress: Progress, given:
         few = sampling.evaluation.spread(_GOLDEN_SAMPLES)
         golden_answers = _ask(opened, few, workspace, "golden")
         files, each_ms, refused = _agreeing(floats.files, few, golden_answers)
-        evaluation = sampling.evaluation.spread(_affordable(each_ms))
+        evaluation = sampling.evaluation
+        if options.evaluation_samples is None:
+            evaluation = evaluation.spread(_affordable(each_ms))
         reference = _ask(opened, evaluation, workspace, "evaluation")
     progress.done(", ".join(_told_float(file) for file in files.values()))
     return Case(

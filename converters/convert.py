@@ -49,8 +49,8 @@ def convert(options: Options, progress: Progress | None = None, clock: Clock | N
         MissingExtraError: a library is not installed.
         OutOfMemoryError, OutOfTimeError: a step took more than it may; trials that are done stay on record.
     """
-    steps, time = progress or SilentProgress(), clock or SystemClock()
-    began_s = time.monotonic_s()
+    steps, watch = progress or SilentProgress(), clock or SystemClock()
+    began_s = watch.monotonic_s()
     is_new = not options.out.exists()
     with Workspace(options.out / "work") as workspace:
         try:
@@ -64,9 +64,9 @@ def convert(options: Options, progress: Progress | None = None, clock: Clock | N
         engines = engines_for(options.targets, tuple(case.floats), is_offline=options.is_offline, tell=steps.detail)
         verifier = Verifier(engines, case.judge, case.evaluation.inputs, options.budget, threads=options.threads)
         steps.step(3, _STEPS, "ladder")
-        climbed = {each: _climb(case, each, verifier, steps, time) for each in case.floats}
+        climbed = {each: _climb(case, each, verifier, steps, watch) for each in case.floats}
         steps.done(", ".join(_told(each, one.trials) for each, one in climbed.items()))
-        return keep(case, climbed, verifier, steps, seconds=lambda: time.monotonic_s() - began_s)
+        return keep(case, climbed, verifier, steps, seconds=lambda: watch.monotonic_s() - began_s)
 
 
 def plan_for(options: Options) -> tuple[Source, dict[Format, tuple[Step, ...]]]:

@@ -41,6 +41,7 @@ _CLIP = 1e4  # masks such as -1e9 are no answers
 _PERFECT_DB = 200.0  # identical numbers, whose ratio is infinite, which JSON cannot say
 _OVERLAP = 0.5  # IoU at which two boxes are one thing
 _MOST_NAMED = 64
+_TIE = 0.01  # of the source's best score: two classes that are nearer are one answer, and rounding may take either
 _Z95 = 1.959964
 
 
@@ -288,7 +289,12 @@ def _auc(scores: Array, truth: Array) -> float:
 
 
 def _same_first(mine: tuple[Item, ...], other: tuple[Item, ...]) -> float:
-    return float(bool(mine) and bool(other) and mine[0].index == other[0].index)
+    """The same best class, or one that the source itself can hardly tell from its best."""
+    if not mine or not other:
+        return 0.0
+    best = mine[0].score
+    tied = {item.index for item in mine if best - item.score <= _TIE * abs(best)}
+    return float(other[0].index in tied)
 
 
 def _same_set(mine: tuple[Item, ...], other: tuple[Item, ...]) -> float:

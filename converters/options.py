@@ -45,7 +45,8 @@ class Options:
         input_shapes, input_dtypes: for factories, and for sizes that a source leaves free; batch included.
         custom_objects: a .py file whose public names are given to Keras.
         is_pickle_trusted: pickles run what their maker put in.
-        calibration_samples, evaluation_samples: how many of each to use at most.
+        calibration_samples: how many to use at most.
+        evaluation_samples: how many to use at most; by default as many as an engine answers in some seconds.
         threads: processor threads of the engines that are measured.
         memory_mb: for any child process, in units of 2^20 bytes; by default nine tenths of what is free.
         timeout_s: wall seconds for any single step in a child process.
@@ -73,7 +74,7 @@ class Options:
     custom_objects: str = ""
     is_pickle_trusted: bool = False
     calibration_samples: int = 200
-    evaluation_samples: int = 2000
+    evaluation_samples: int | None = None
     threads: int = 1
     memory_mb: int | None = None
     timeout_s: float = 1800.0

@@ -24,6 +24,7 @@ __all__ = ["Sampling", "sample"]
 
 _SYNTHETIC = 8
 _FEWEST_LEFT = 50  # for figures, or calibration samples serve for both
+_USUAL = 2000  # give or take a point of accuracy, and half that where it is high
 _MOST_BYTES = 1 << 30  # of either set in memory
 
 
@@ -66,7 +67,7 @@ def sample(options: Options, manifest: Manifest, signature: Signature, files: Ma
                     Note(code="W121", message="figures are taken on the calibration samples themselves; give --eval")
                 )
     assert evaluation is not None  # noqa: S101 - one of the two was given
-    evaluation = evaluation.spread(min(most, options.evaluation_samples))
+    evaluation = evaluation.spread(min(most, options.evaluation_samples or _USUAL))
     if calibration is None:
         return Sampling(calibration=None, evaluation=evaluation, summary=None, notes=tuple(notes))
     notes += check(calibration, evaluation, manifest, signature)

@@ -83,7 +83,12 @@ _SAMPLES = (
     click.option("--eval", "evaluation", metavar="SAMPLES", help="Samples that figures come from."),
     click.option("--calib-scale", "sample_scale", type=_Factor(), default=1.0, help="Factor on calibration samples."),
     click.option("--calib-samples", "calibration_samples", type=click.IntRange(min=1), default=200, help="At most."),
-    click.option("--eval-samples", "evaluation_samples", type=click.IntRange(min=1), default=2000, help="At most."),
+    click.option(
+        "--eval-samples",
+        "evaluation_samples",
+        type=click.IntRange(min=1),
+        help="At most; by default what takes seconds.",
+    ),
     click.option("--manifest", type=click.Path(path_type=Path), help="A manifest.json: steps, task and labels."),
     click.option("--max-drop", type=_Share(), default=0.01, help="Points of the metric that may be lost."),
     click.option("--min-metric", type=float, help="Lowest metric, whatever the source has."),

@@ -56,6 +56,14 @@ def test_the_answers_that_differ_are_counted_and_named() -> None:
     assert not is_within(found, Budget(max_drop=0.1))
 
 
+def test_a_tie_of_the_source_itself_may_fall_either_way() -> None:
+    """A network that has learned nothing scores a thousand classes alike; no rounding keeps such an order."""
+    source = np.array([[[0.300, 0.299, 0.201, 0.2]]], np.float32)
+    judge = _judge(Classify(), source)
+    assert judge.compare([np.array([[[0.299, 0.300, 0.201, 0.2]]], np.float32)]).score == 1.0
+    assert judge.compare([np.array([[[0.2, 0.201, 0.300, 0.299]]], np.float32)]).score == 0.0
+
+
 def test_with_labels_the_truth_decides_and_the_source_is_the_measure() -> None:
     truth = np.array([0, 1, 2, 0])
     judge = _judge(Classify(), _scores(0, 1, 2, 3), truth=truth)
