@@ -9,6 +9,7 @@ Thread: main, in a child process.
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -120,9 +121,10 @@ def _from_folder(request: OpenRequest) -> tuple[Any, Any, list[Port], list[str],
             f"E500 TensorFlow cannot open this SavedModel: {first_line(err)}; copy all of the folder, or save it again"
         ) from err
     found = _chosen(dict(loaded.signatures))
-    specs = found.structured_input_signature[1]
+    # A file has them in no order, and TensorFlow in another one each time; by name, output_2 before output_10.
+    specs = dict(sorted(found.structured_input_signature[1].items(), key=lambda item: _natural(item[0])))
     inputs = [_frozen(name, spec, place, request) for place, (name, spec) in enumerate(specs.items())]
-    keys = list(found.structured_outputs)
+    keys = sorted(found.structured_outputs, key=_natural)
 
     def function(*tensors: Any) -> list[Any]:
         answer = found(**dict(zip(specs, tensors, strict=True)))
@@ -165,6 +167,11 @@ def _chosen(signatures: dict[str, Any]) -> Any:
         f"E500 the SavedModel has no signature {_SIGNATURE!r} (it has {there}); save it with model.export('FOLDER') or "
         "with tf.saved_model.save(model, 'FOLDER', signatures=FUNCTION)"
     )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers in names by their value."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _frozen(name: str, spec: Any, place: int, request: OpenRequest) -> Port:

@@ -85,7 +85,8 @@ def _Two() -> Any:  # noqa: N802 - a class that needs TensorFlow to be defined
             self.weight = tf.Variable(np.linspace(-1, 1, 12).reshape(4, 3).astype(np.float32))
 
         def __call__(self, zeta: Any, alpha: Any) -> dict[str, Any]:
-            return {"y": zeta @ self.weight - alpha, "a": tf.reduce_sum(alpha, -1)}
+            more = {f"more_{place}": alpha * float(place) for place in range(12)}
+            return {"y": zeta @ self.weight - alpha, "a": tf.reduce_sum(alpha, -1)} | more
 
     return Two()
 
