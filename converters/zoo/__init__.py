@@ -1,3 +1,3 @@
-"""The models that the demo ships, each made by one script: data, training, conversion, measurement, card."""
+"""The kinds of model that people start from, and the two that the demo ships, each made by one recipe."""
 
 __all__: list[str] = []
