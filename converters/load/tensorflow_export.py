@@ -24,6 +24,7 @@ __all__ = ["write_onnx", "write_tflite"]
 
 _OPSET = 17
 _LACKING = re.compile(r"^(?:TF Select|Custom|Flex) ops: (.+)$", re.MULTILINE)
+_COUNTED = re.compile(r"__(\d+)")
 _STATE = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"})
 
 
@@ -106,6 +107,7 @@ def write_onnx(
     if len(model.graph.input) != len(signature.inputs):
         names = ", ".join(value.name for value in model.graph.input)
         raise UnsupportedSourceError(f"E505 tf2onnx makes an ONNX file with other inputs: {names}")
+    _renumber(model.graph)
     onnx.save(model, path)
     try:
         open_engine(path.read_bytes()).close()
@@ -154,6 +156,27 @@ def _hold_constants(graph: Any, captures: Sequence[tuple[Any, Any]]) -> None:
         if value.name in held:
             graph.initializer.append(numpy_helper.from_array(held[value.name].numpy(), value.name))
             graph.input.remove(value)
+
+
+def _renumber(graph: Any) -> None:
+    """Number tf2onnx's own names, "new_shape__63", in the order of their use: its counter runs through sets."""
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    numbers: dict[str, str] = {}
+
+    def renamed(name: str) -> str:
+        if name in kept:
+            return name
+        return _COUNTED.sub(lambda found: f"__{numbers.setdefault(found[1], str(len(numbers)))}", name)
+
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed(name) for name in names]
+        node.name = renamed(node.name)
+    for value in (*graph.initializer, *graph.value_info):
+        value.name = renamed(value.name)
+    sorted_weights = sorted(graph.initializer, key=lambda tensor: str(tensor.name))
+    del graph.initializer[:]
+    graph.initializer.extend(sorted_weights)
 
 
 def _without_erfc(graph: Any) -> None:
