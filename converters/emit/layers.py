@@ -66,9 +66,15 @@ def _main_layer(
         largest_weight=max(stored, default=0.0),
         table=_table(graph, operator),
         is_head=graph.operation(operator) in _HEADS and _ends(graph, operator),
+        is_summary=graph.operation(operator) == "AVERAGE_POOL_2D" and _is_one_pixel(graph, operator),
         is_fragile=bool(touched & masked),
         is_steep=_is_steep(graph, operator, seen),
     )
+
+
+def _is_one_pixel(graph: Graph, operator: Any) -> bool:
+    """Whether it makes a picture of one pixel."""
+    return tuple(graph.shape(int(operator.outputs[0]))[1:3]) == (1, 1)
 
 
 def _weights(graph: Graph, operator: Any) -> list[int]:
