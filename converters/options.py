@@ -7,21 +7,22 @@ Thread: any; pure.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from converters.gather import Origin
+from converters.memory import available_bytes
 from converters.spec import Budget, Format
 from edge.contract.manifest import Manifest
 from edge.dropin.found import Overrides
 
-__all__ = ["Options", "available_mb"]
+__all__ = ["Options"]
 
 _NOTHING_SAID = Overrides()
 _USUAL = Budget()
-_SPARE_SHARE = 0.9  # of the memory that is free, for all children together
+_SPARE_SHARE = 0.9  # of the memory that is free
+_USUAL_MB = 8192  # where nobody says how much is free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +86,7 @@ class Options:
     @property
     def limit_mb(self) -> int:
         """Private memory that a child may take."""
-        return available_mb() if self.memory_mb is None else self.memory_mb
-
-
-def available_mb() -> int:
-    """Nine tenths of the memory that is free, in units of 2^20 bytes."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(int(line.split()[1]) / 1024 * _SPARE_SHARE)
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20 * _SPARE_SHARE)
+        free = available_bytes()
+        if self.memory_mb is not None or free is None:
+            return self.memory_mb or _USUAL_MB
+        return int(free * _SPARE_SHARE) >> 20
