@@ -24,6 +24,8 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
 import edge.cli
+from converters.profile_store import BOARDS
+from converters.recipes import LADDER
 from edge.central.config import CentralConfig, IngestConfig
 from edge.commands.model_options import model_options
 from edge.compute.gate_config import GateConfig
@@ -37,7 +39,7 @@ from edge.wire.config import BrokerConfig
 __all__ = ["CENTRAL", "DEVICE", "MANIFEST", "PAGES", "commands", "fields_of", "flag_help", "reasons", "rendered"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = tuple(ROOT / "docs" / "reference" / f"{name}.md" for name in ("commands", "config", "models"))
+PAGES = tuple(ROOT / "docs" / "reference" / f"{name}.md" for name in ("commands", "config", "converting", "models"))
 
 _SOURCES: tuple[type[Struct], ...] = (
     sources.V4l2Config,
@@ -219,6 +221,21 @@ def _choices() -> str:
     return "\n\n".join(parts)
 
 
+def _recipes() -> str:
+    """The rungs of both ladders, with what each is."""
+    rows = [_row("recipe", "for", "tried", "what it is"), "|---|---|---|---|"]
+    for wanted, rungs in LADDER.items():
+        for rung in rungs:
+            tried = f"if {rung.after} misses the budget" if rung.after else "always" if rung.is_usual else "on request"
+            rows.append(_row(f"`{rung.recipe.name}`", wanted, tried, rung.words))
+    return "\n".join(rows)
+
+
+def _boards() -> str:
+    rows = [_row("target", "engines"), "|---|---|"]
+    return "\n".join([*rows, *(_row(f"`{name}`", ", ".join(engines)) for name, engines in BOARDS.items())])
+
+
 _BLOCKS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "device": lambda: _sections(DEVICE),
@@ -227,6 +244,8 @@ _BLOCKS: dict[str, Callable[[], str]] = {
     "flags": _flags,
     "manifest": _manifest,
     "choices": _choices,
+    "recipes": _recipes,
+    "boards": _boards,
 }
 
 

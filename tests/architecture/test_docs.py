@@ -120,6 +120,18 @@ def test_every_event_that_a_device_can_send_is_in_the_protocol() -> None:
     assert sent <= told, sent - told
 
 
+def test_every_code_that_a_conversion_can_say_is_in_the_reference() -> None:
+    text = (_ROOT / "docs/reference/converting.md").read_text(encoding="utf-8")
+    told: set[str] = set()
+    for letter, first, last in re.findall(r"\b([EWI])(\d{3})(?: to [EWI](\d{3}))?\b", text):
+        told |= {f"{letter}{number}" for number in range(int(first), int(last or first) + 1)}
+    said: set[str] = set()
+    for path in (_ROOT / "converters").rglob("*.py"):
+        said |= set(re.findall(r"\b[EWI]\d{3}\b", path.read_text(encoding="utf-8")))
+    assert {"E110", "E201", "E503", "W310"} <= said, "this test no longer finds the codes"
+    assert said <= told, said - told
+
+
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=_name)
 def test_every_relative_link_leads_somewhere(document: Path) -> None:
     links = [link for link in _LINK.findall(document.read_text(encoding="utf-8")) if "://" not in link]
@@ -130,7 +142,7 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 def _shell_lines() -> Iterator[tuple[str, str]]:
     for document in _DOCUMENTS:
         for kind, text in _BLOCK.findall(document.read_text(encoding="utf-8")):
-            for line in text.splitlines() if kind == "sh" else ():
+            for line in text.replace("\\\n", " ").splitlines() if kind == "sh" else ():
                 yield _name(document), line
 
 
