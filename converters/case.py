@@ -24,7 +24,7 @@ from converters.options import Options
 from converters.report.screen import Progress
 from converters.samples import Samples, read_arrays
 from converters.sampling import Sampling, sample
-from converters.spec import FloatFile, Format, Note, Source
+from converters.spec import FloatFile, Format, Note, Source, SourceKind
 from converters.workspace import Workspace
 from edge.compute.tensors import Array
 from edge.contract.manifest import ImageInput, InputSpec, Layout, Manifest
@@ -104,7 +104,9 @@ def open_case(options: Options, workspace: Workspace, progress: Progress, given:
                 is_offline=options.is_offline,
                 tell=progress.detail,
             ).make(source, opened.convert, options.formats)
-        first = given or Path(next(iter(floats.files.values())).path)
+        # What a finished file says about itself, and what lies beside it, is gone in the cleaned one.
+        finished = Path(options.source) if source.kind in {SourceKind.TFLITE, SourceKind.ONNX} else None
+        first = given or finished or Path(next(iter(floats.files.values())).path)
         manifest, vocabularies, notes = _meaning(options, source, first)
         sampling = sample(options, manifest, source.signature, vocabularies)
         few = sampling.evaluation.spread(_GOLDEN_SAMPLES)

@@ -80,7 +80,10 @@ class FloatMaker:
         notes = list(converted.notes)
         problems: list[EdgeError] = []
         for wanted in formats:
-            if wanted not in files:
+            if wanted not in files and is_quantised(source) and files:
+                message = f"no {_NAMES[wanted]} file: the source has integers in it, and stays in its own format"
+                notes.append(Note(code="I211", message=message))
+            elif wanted not in files:
                 try:
                     bridged = self._bridge(files, wanted, raw)
                 except EdgeError as err:

@@ -41,6 +41,7 @@ _CLIP = 1e4  # masks such as -1e9 are no answers
 _PERFECT_DB = 200.0  # identical numbers, whose ratio is infinite, which JSON cannot say
 _OVERLAP = 0.5  # IoU at which two boxes are one thing
 _MOST_NAMED = 64
+_NEAR = 0.05  # to a detector's threshold: what scores so little more may be missing
 _TIE = 0.01  # of the source's best score: two classes that are nearer are one answer, and rounding may take either
 _Z95 = 1.959964
 
@@ -125,6 +126,8 @@ class Judge:
         """How much of the source's answer to one sample this is, 0..1."""
         mine = self._answers[row]
         if isinstance(answer, tuple) and isinstance(mine, tuple):
+            if isinstance(self._task, Detect):
+                return _same_boxes(mine, answer, self._task.threshold + _NEAR)
             return _SHARES[type(self._task)](mine, answer)
         if isinstance(answer, tuple) or isinstance(mine, tuple) or answer.shape != mine.shape or not answer.size:
             return 0.0
@@ -306,18 +309,21 @@ def _same_list(mine: tuple[Item, ...], other: tuple[Item, ...]) -> float:
     return len({item.index for item in mine} & {item.index for item in other}) / max(1, len(mine))
 
 
-def _same_boxes(mine: tuple[Item, ...], other: tuple[Item, ...]) -> float:
-    """F1 of boxes of one class that overlap by half, each matched once, best scores first."""
-    if not mine and not other:
-        return 1.0
-    rest = list(other)
-    hits = 0
+def _same_boxes(mine: tuple[Item, ...], other: tuple[Item, ...], sure: float) -> float:
+    """F1 of boxes of one class that overlap by half, each matched once, best scores first.
+
+    A box without a match counts only where its score is `sure`: near the threshold rounding may take or leave it.
+    """
+    rest, alone, hits = list(other), [], 0
     for item in sorted(mine, key=lambda item: -item.score):
         fitting = [each for each in rest if each.index == item.index and _iou(item, each) >= _OVERLAP]
         if fitting:
             rest.remove(max(fitting, key=lambda each: _iou(item, each)))
             hits += 1
-    return 2 * hits / (len(mine) + len(other))
+        else:
+            alone.append(item)
+    wrong = sum(item.score >= sure for item in (*alone, *rest))
+    return 2 * hits / (2 * hits + wrong) if hits + wrong else 1.0
 
 
 def _iou(one: Item, two: Item) -> float:
@@ -359,7 +365,6 @@ _SHARES: dict[type, Callable[[tuple[Item, ...], tuple[Item, ...]], float]] = {
     Binary: _same_first,
     MultiLabel: _same_set,
     Regress: _same_numbers,
-    Detect: _same_boxes,
     Embed: _same_vector,
     Recommend: _same_list,
 }

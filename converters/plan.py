@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters.recipes import LADDER, Rung, find, fitted
+from converters.recipes import AS_IS, LADDER, Rung, find, fitted
 from converters.spec import Format, Recipe, Scheme
 from edge.contract.profile import EngineProfile, Lack
 
@@ -47,6 +47,9 @@ def plan(facts: Facts) -> tuple[Step, ...]:
     Raises:
         InputError: a recipe that was asked for has no such name.
     """
+    if facts.is_quantised:
+        recipe = Recipe(name=AS_IS, format=facts.format, scheme=Scheme.GIVEN)
+        return (Step(recipe=recipe, words="the source has integers in it already, and stays as it came"),)
     if facts.asked:
         chosen: Sequence[Rung] = [rung for name in facts.asked for rung in _known(name, facts.format)]
         return tuple(_step(rung, facts, is_asked=True) for rung in chosen)
@@ -70,8 +73,6 @@ def _step(rung: Rung, facts: Facts, *, is_asked: bool) -> Step:
 def _reason_against(rung: Rung, recipe: Recipe, facts: Facts, *, is_asked: bool) -> str:
     if recipe.scheme is Scheme.FLOAT32:
         return ""
-    if facts.is_quantised:
-        return "the source is quantised already"
     if facts.float_bytes < _SMALL_BYTES and not is_asked:
         return f"the float file has {facts.float_bytes / 1000:.1f} kB; below 20 kB integers save nothing"
     if rung.needs_samples and not facts.has_samples:

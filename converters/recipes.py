@@ -17,7 +17,7 @@ from converters.spec import Format, Recipe, Scheme
 from edge.contract.profile import EngineProfile, Lack
 from edge.errors import InputError
 
-__all__ = ["LADDER", "Rung", "file_name", "find", "fitted"]
+__all__ = ["AS_IS", "LADDER", "Rung", "file_name", "find", "fitted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +135,9 @@ LADDER: dict[Format, tuple[Rung, ...]] = {
 }
 
 
+AS_IS = "as-is"  # what came quantised: not quantised again, its own file in its own format
+
+
 def find(name: str, formats: Sequence[Format]) -> tuple[Rung, ...]:
     """The rungs called `name`, one for each format that has it.
 
@@ -150,6 +153,8 @@ def find(name: str, formats: Sequence[Format]) -> tuple[Rung, ...]:
 
 def file_name(model: str, recipe: Recipe) -> str:
     """What a variant is called in a bundle: `digits.int8.tflite`; a file that was given keeps its own name."""
+    if recipe.name == AS_IS:
+        return f"{model}.{recipe.format}"
     if recipe.scheme is Scheme.GIVEN:
         return f"{recipe.name}.{recipe.format}"
     return f"{model}.{recipe.name}.{recipe.format}"

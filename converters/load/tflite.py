@@ -50,6 +50,7 @@ def look(request: OpenRequest) -> Source:
         InputError: a given shape that does not fit.
     """
     content = Path(request.path).read_bytes()
+    open_engine(content).close()  # what the engine says of a file that it does not take is clearer than what follows
     graph = read_graph(content)
     for index in [*graph.main.inputs, *graph.main.outputs]:
         if not graph.dtype(index):

@@ -151,6 +151,15 @@ def test_boxes_match_when_they_are_of_one_class_and_overlap_by_half() -> None:
     assert judge.compare(_detections()).score == 0.0
 
 
+def test_a_box_that_scores_near_the_threshold_may_be_missing() -> None:
+    task = Detect(format=DetectFormat.SSD, boxes="o0", classes="o1", scores="o2", count="o3", threshold=0.5)
+    sure, near = (0.1, 0.1, 0.5, 0.5, 0.9, 1), (0.6, 0.6, 0.9, 0.9, 0.52, 1)
+    judge = _judge(task, *_detections(sure, near))
+    assert judge.compare(_detections(sure)).score == 1.0
+    assert judge.compare(_detections(near)).score == pytest.approx(2 / 3)
+    assert _judge(task, *_detections(near)).compare(_detections()).score == 1.0
+
+
 def test_a_list_of_recommendations_is_compared_as_a_list() -> None:
     items, scores = (
         np.arange(10, dtype=np.int32).reshape(1, 1, 10),
