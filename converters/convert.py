@@ -125,7 +125,7 @@ def _climb(case: Case, wanted: Format, verifier: Verifier, progress: Progress, c
             searching = Searching(inputs=reordered(few.inputs, file.axes), judge=judge, seconds=options.search_s)
             if ladder.ranking_s <= _RANKING_S:
                 ladder.rank(searching, is_equalized=False)
-            ladder.mix(searching, has_weight_only=True)
+            ladder.mix(searching)
     groups = with_causes(ladder.ranked)
     trials = marked(ladder.trials, options.budget)
     notes = [note for trial in trials if not trial.is_within_budget and (note := _blame(groups, trial)) is not None]

@@ -98,7 +98,7 @@ class Ladder:
         with self._bench(searching) as bench:
             self.ranked = isolated(base, groups, bench.measure, bench.is_over)
 
-    def mix(self, searching: Searching, *, has_weight_only: bool) -> None:
+    def mix(self, searching: Searching) -> None:
         """Search mixed precision, when there is a full-integer file and none is inside the budget."""
         static = [trial for trial in self.trials if trial.recipe.scheme is Scheme.STATIC and executed(trial)]
         if not static or any(trial.is_within_budget for trial in static):
@@ -112,7 +112,7 @@ class Ladder:
                 self.ranked,
                 bench.measure,
                 is_over=bench.is_over,
-                has_weight_only=has_weight_only,
+                has_weight_only=True,
             )
         self.ranked = found.groups
         if found.recipe.kept_float or found.recipe.kept_weight_only:
