@@ -24,6 +24,7 @@ __all__ = ["read_layers"]
 _ROWED = WEIGHTED - {"BATCH_MATMUL", "EMBEDDING_LOOKUP"}
 _STEEPEST = 250.0  # XNNPACK's limit is 256: "failed to create XNNPACK runtime", and no word of which layer
 _LEVELS = 127  # of weights; those of x and y are 255 each and cancel
+_ONE_SCALE = {"CONCATENATION", "DYNAMIC_UPDATE_SLICE", "MAXIMUM", "PACK", "PADV2", "SELECT", "SELECT_V2"}
 _HEADS = {"SOFTMAX", "LOGISTIC", "LOG_SOFTMAX"}
 # After a head, these still leave it one: they choose among its numbers and do not compute with them.
 _CHOOSERS = MOVERS | {"ARG_MAX", "ARG_MIN", "CAST", "TOPK_V2", "REDUCE_MAX"}
@@ -67,6 +68,7 @@ def _main_layer(
         table=_table(graph, operator),
         is_head=graph.operation(operator) in _HEADS and _ends(graph, operator),
         is_summary=graph.operation(operator) == "AVERAGE_POOL_2D" and _is_one_pixel(graph, operator),
+        is_uneven=_is_uneven(graph, operator),
         is_fragile=bool(touched & masked),
         is_steep=_is_steep(graph, operator, seen),
     )
@@ -75,6 +77,15 @@ def _main_layer(
 def _is_one_pixel(graph: Graph, operator: Any) -> bool:
     """Whether it makes a picture of one pixel."""
     return tuple(graph.shape(int(operator.outputs[0]))[1:3]) == (1, 1)
+
+
+def _is_uneven(graph: Graph, operator: Any) -> bool:
+    """Whether an operation with one scale for all takes a constant of real numbers with other axes than its output."""
+    if graph.operation(operator) not in _ONE_SCALE:
+        return False
+    rank = len(graph.shape(int(operator.outputs[0])))
+    constants = [int(index) for index in operator.inputs if index >= 0 and graph.is_constant(int(index))]
+    return any(graph.dtype(index) == "float32" and len(graph.shape(index)) != rank for index in constants)
 
 
 def _weights(graph: Graph, operator: Any) -> list[int]:

@@ -39,20 +39,33 @@ def quantize(content: bytes, rules: Sequence[Rule], ranges: Mapping[str, Range])
     """
     tools = _tools()
     manager = tools.recipe_manager.RecipeManager()
-    seen = {
-        name: {"min": np.array([each.low], np.float32), "max": np.array([each.high], np.float32)}
-        for name, each in ranges.items()
-    }
     with _quiet():
         for rule in rules:
             _add(tools, manager, rule)
         model = tools.tfl_flatbuffer_utils.read_model(content)
+        seen = _as_seen(model, ranges)
         try:
             generator = tools.params_generator.ParamsGenerator(model)
             params = generator.generate_quantization_parameters(manager, seen, enable_progress_bar=False)
             return bytes(tools.model_modifier.ModelModifier(model).modify_model(params, enable_progress_bar=False))
         except (ValueError, RuntimeError, KeyError, NotImplementedError) as err:
             raise RefusedError(f"the quantizer refuses: {_first_line(err)}") from err
+
+
+def _as_seen(model: Any, ranges: Mapping[str, Range]) -> dict[str, dict[str, Array]]:
+    """Ranges as the quantizer keeps them: of as many axes as the tensor, or no constant can get the same scale."""
+    ranks = {
+        bytes(tensor.name).decode(): len(tensor.shape if tensor.shape is not None else ())
+        for part in model.subgraphs
+        for tensor in part.tensors
+    }
+    return {
+        name: {
+            "min": np.full((1,) * ranks.get(name, 1), each.low, np.float32),
+            "max": np.full((1,) * ranks.get(name, 1), each.high, np.float32),
+        }
+        for name, each in ranges.items()
+    }
 
 
 def watch(content: bytes, samples: Sequence[tuple[Array, ...]]) -> dict[str, tuple[float, float]]:

@@ -66,6 +66,7 @@ class Layer(Struct, frozen=True, kw_only=True):
     is_steep: bool = False  # its scales of input times weights over output reach what XNNPACK refuses
     is_inner: bool = False  # in the body of a loop or branch, which calibration does not see
     is_summary: bool = False  # an average over a whole picture
+    is_uneven: bool = False  # a constant that must get its output's scale has another number of axes
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -139,7 +140,8 @@ def wanted(recipe: Recipe, layers: Sequence[Layer]) -> dict[tuple[str, ...], Pre
 
 def _stays_float(recipe: Recipe, layer: Layer) -> bool:
     is_unsuited = layer.operation in _UNSUITED[recipe.activation_bits] or layer.operation == _SOFTMAX
-    return is_unsuited or layer.is_inner or layer.is_head or layer.is_fragile or layer.is_summary
+    is_left = layer.is_summary or layer.is_uneven
+    return is_unsuited or layer.is_inner or layer.is_head or layer.is_fragile or is_left
 
 
 def _keeps_weights_alone(recipe: Recipe, layer: Layer) -> bool:
@@ -217,6 +219,7 @@ def _static_exceptions(recipe: Recipe, layers: Sequence[Layer]) -> list[Rule]:
     # Its kernel has one scale for both sides, and averages are far smaller than what they average: ResNet8 on 2,000
     # CIFAR pictures 24.5 dB with it in float, 20.3 dB in int8, 0.969 and 0.954 of the answers, at the same speed.
     rules += _kept([layer for layer in layers if layer.is_summary], "an average shares the scale of what it averages")
+    rules += _kept([layer for layer in layers if layer.is_uneven], "the quantizer cannot give its constant a scale")
     rules += _kept([layer for layer in layers if layer.is_fragile], "a mask's range leaves nothing for the numbers")
     why = (
         "XNNPACK refuses scales of input times weights over output of 256 and more"

@@ -680,6 +680,21 @@ def test_operations_without_an_integer_kernel_on_boards_stay_float(
     assert decibels(answers(content, *samples), found) > 25
 
 
+@pytest.mark.parametrize(("shape", "layers"), [((1, 1), {"static": 2}), ((), {"float": 1, "static": 1})])
+def test_a_constant_that_shares_a_scale_is_quantised_where_it_has_the_axes_for_it(
+    shape: tuple[int, ...], layers: dict[str, int], tmp_path: Path
+) -> None:
+    """A recommender's guard against dividing by nothing, MAXIMUM(length, 1), once ended every int8 file."""
+    build = Builder()
+    operands = [build.input("x", (1, 8)), build.constant(_normal(8, 8)), build.constant(_normal(8))]
+    dense = build.operation("FULLY_CONNECTED", operands, (1, 8))
+    guarded = build.operation("MAXIMUM", [dense, build.constant(np.full(shape, 0.5, np.float32))], (1, 8))
+    raw = build.bytes(guarded)
+    shop = Workshop(tmp_path, canonical(raw, signature_of(raw)), [_normal(40, 1, 8)])
+    assert shop.make(INT8)[1].layers == layers
+    assert shop.quality(INT8) > 25
+
+
 # -- refusals
 
 
