@@ -26,9 +26,10 @@ from edge.durable import write_atomic
 from edge.errors import InputError, ManifestError
 from edge.golden import Golden, distance, encode_golden, is_counted
 
-__all__ = ["BundleVariant", "tolerance", "write_bundle"]
+__all__ = ["BundleVariant", "tolerance", "write_bundle", "write_card"]
 
 _MANIFEST = "manifest.json"
+_CARD = "MODEL_CARD.md"
 _Role: TypeAlias = Literal["labels", "vocabulary", "golden", "validation", "card"]
 # Twice the error that was seen, for other processors round differently, and a share of the outputs' size on top.
 _MARGIN = 2.0
@@ -92,7 +93,7 @@ def write_bundle(
     if validation:
         parts.append(("validation.json", "validation", validation))
     if card:
-        parts.append(("MODEL_CARD.md", "card", card.encode()))
+        parts.append((_CARD, "card", card.encode()))
     contents = {variant.name: variant.content for variant in variants} | {name: raw for name, _, raw in parts}
     if not variants or len(contents) != len(variants) + len(parts) or _MANIFEST in contents:
         raise InputError(f"a bundle needs variants, and files of different names; got {', '.join(contents) or 'none'}")
@@ -110,6 +111,22 @@ def write_bundle(
         write_atomic(folder / name, raw)
     write_atomic(folder / _MANIFEST, encode_manifest(complete))
     return complete
+
+
+def write_card(folder: Path, text: str) -> None:
+    """Put a model card into a bundle that is there, in place of the one it has; its manifest is written anew.
+
+    Raises:
+        OSError: the folder cannot be written; the bundle is as it was, or has no manifest.
+        ManifestError: it is no bundle.
+    """
+    path = folder / _MANIFEST
+    manifest, raw = decode_manifest(path.read_bytes()), text.encode()
+    card = BundleFile(file=_CARD, role="card", sha256=hashlib.sha256(raw).hexdigest(), size_bytes=len(raw))
+    path.unlink()
+    write_atomic(folder / _CARD, raw)
+    others = (listed for listed in manifest.files if listed.role != "card")
+    write_atomic(path, encode_manifest(replace(manifest, files=(*others, card))))
 
 
 def _variant(variant: BundleVariant) -> Variant:

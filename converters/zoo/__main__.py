@@ -1,6 +1,6 @@
 """`python -m converters.zoo NAME --out DIR`: make a model of the zoo, and convert it.
 
-    pip install -c converters/zoo/constraints.txt -e '.[torch,sklearn,vision,text]'
+    ./run setup converters && . .venv-converters/bin/activate
 
 makes the machine on which the figures were reached.
 """
@@ -11,8 +11,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
+from converters.report import screen, store
+from converters.report.screen import open_progress
 from converters.zoo.catalogue import NAMES, open_recipe
+from converters.zoo.converting import convert_made
 from converters.zoo.made import Made, missed
+from edge.clock import SystemClock
 from edge.errors import EdgeError, InputError
 
 _SOURCE = "source"  # folder below --out that the trained model and its samples go to
@@ -28,7 +34,8 @@ def main() -> int:
             print(f"  {name}: {made.reached[name]:.4g} (expected {wanted.value:.4g} +- {wanted.tolerance:g})")
         for sentence in lacking:
             print(f"  {sentence}", file=sys.stderr)
-        _convert(made, chosen.out)
+        if not chosen.is_source_only:
+            _convert(made, chosen)
     except EdgeError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
@@ -41,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; source/ below it is made first")
     parser.add_argument("--data", type=Path, help="folder of data sets; without it, what ships or is made up")
     parser.add_argument("--quick", action="store_true", help="seconds of training, to try the way and nothing else")
+    parser.add_argument("--source-only", action="store_true", dest="is_source_only", help="do not convert it")
+    parser.add_argument(
+        "--offline", action="store_true", dest="is_offline", help="make no environments of other engines"
+    )
     parser.add_argument("--weights", type=Path, help="vgg16: a file of weights; random ones otherwise")
     parser.add_argument("--labels", type=Path, help="vgg16: a file of 1000 labels; numbers otherwise")
     return parser
@@ -55,23 +66,10 @@ def _make(chosen: argparse.Namespace) -> Made:
     return open_recipe(chosen.name).make(folder, chosen.data, quick=chosen.quick, **extra)
 
 
-# ---- TO BE WIRED: the one place where the zoo meets the conversion; `card` wants its figures. ----
-def _convert(made: Made, out: Path) -> None:
-    """Convert `made` into a bundle in `out`."""
-    from converters.convert import convert
-    from converters.options import Options
-
-    convert(
-        Options(
-            source=str(made.source),
-            out=out,
-            calibration=made.calibration,
-            evaluation=made.evaluation,
-            manifest=made.manifest,
-            vocabularies={name: path.read_bytes() for name, path in made.files.items()},
-            budget=made.budget,
-        )
-    )
+def _convert(made: Made, chosen: argparse.Namespace) -> None:
+    with open_progress(sys.stderr, SystemClock()) as progress:
+        report = convert_made(made, chosen.out, progress=progress, is_offline=chosen.is_offline)
+    screen.show(report, Console(highlight=False), str(chosen.out / store.HTML))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def missed(made: Made) -> tuple[str, ...]:
     """What was expected of the model and is not so, one sentence each; empty where all is well."""
     return tuple(
         f"{made.manifest.name}: {name} is {made.reached[name]:.4g}; expected {wanted.value:.4g}"
-        f"{f' +- {wanted.tolerance:g}' if wanted.tolerance else ''}; look at the versions in constraints.txt"
+        f"{f' +- {wanted.tolerance:g}' if wanted.tolerance else ''}; look at the versions in firmware_configs/locks"
         for name, wanted in made.expected.items()
         if not abs(made.reached[name] - wanted.value) <= wanted.tolerance
     )

@@ -14,9 +14,11 @@ from edge.demo.account import read_labels
 from edge.demo.belt import FPS, Belt
 from edge.demo.texts import sentences
 from edge.model import Model
+from edge.selftest import CheckStatus, selftest
 
 _MODELS = Path(edge.demo.__file__).with_name("models")
-_FILES = [(name, file) for name in ("digits", "topics") for file in ("model.int8.tflite", "model.onnx")]
+_ENDINGS = ("int8.tflite", "int8.onnx")
+_FILES = [(name, f"{name}.{ending}") for name in ("digits", "topics") for ending in _ENDINGS]
 
 
 def _manifest(name: str) -> Manifest:
@@ -38,6 +40,12 @@ def test_each_file_is_the_one_that_the_manifest_names(name: str, file: str) -> N
     assert len(content) == variant.size_bytes
 
 
+@pytest.mark.parametrize("name", ["digits", "topics"])
+def test_the_golden_samples_come_out_here_as_the_trained_network_said(name: str) -> None:
+    checks = selftest(_MODELS / name)
+    assert [check.status for check in checks] == [CheckStatus.PASSED] * 2
+
+
 def test_all_bundles_together_stay_small() -> None:
     assert sum(path.stat().st_size for path in _MODELS.rglob("*") if path.is_file()) < 1_500_000
 
@@ -53,7 +61,7 @@ def test_labels_beside_the_model_are_those_of_the_manifest(name: str) -> None:
     assert tuple((_MODELS / name / "labels.txt").read_text("utf-8").splitlines()) == _manifest(name).labels
 
 
-@pytest.mark.parametrize("file", ["model.int8.tflite", "model.onnx"])
+@pytest.mark.parametrize("file", [f"digits.{ending}" for ending in _ENDINGS])
 def test_digits_on_the_belt_are_read_as_well_as_the_card_says(file: str) -> None:
     seen = right = 0
     with Model.open(_MODELS / "digits" / file) as model:
@@ -67,14 +75,14 @@ def test_digits_on_the_belt_are_read_as_well_as_the_card_says(file: str) -> None
     assert right / seen >= _on_card("digits", file, 1) - 0.03
 
 
-@pytest.mark.parametrize("file", ["model.int8.tflite", "model.onnx"])
+@pytest.mark.parametrize("file", [f"topics.{ending}" for ending in _ENDINGS])
 def test_the_demo_texts_come_out_exactly_as_well_as_the_card_says(file: str) -> None:
     with Model.open(_MODELS / "topics" / file) as model:
         right = [model.infer_text(asked.text).items[0].label == asked.topic for asked in sentences()]
     assert sum(right) / len(right) == pytest.approx(_on_card("topics", file, 2), abs=0.0251)  # one text, either way
 
 
-@pytest.mark.parametrize("file", ["model.int8.tflite", "model.onnx"])
+@pytest.mark.parametrize("file", [f"topics.{ending}" for ending in _ENDINGS])
 def test_an_article_about_artificial_intelligence_is_about_science(file: str) -> None:
     with Model.open(_MODELS / "topics" / file) as model:
         best = model.infer_text("这是一个关于人工智能的文章").items[0]

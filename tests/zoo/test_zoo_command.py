@@ -96,7 +96,7 @@ def test_a_figure_outside_its_tolerance_is_told(reached: float, is_missed: bool)
 
 def test_a_figure_that_is_no_number_is_missed() -> None:
     assert missed(_made(float("nan"))) == (
-        "thing: accuracy is nan; expected 0.9 +- 0.02; look at the versions in constraints.txt",
+        "thing: accuracy is nan; expected 0.9 +- 0.02; look at the versions in firmware_configs/locks",
     )
 
 
