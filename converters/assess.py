@@ -14,16 +14,16 @@ from pathlib import Path
 
 from msgspec.structs import replace as changed
 
+from converters.bridge.layout import orders
 from converters.case import Case, open_case
-from converters.choose import is_within_budget
-from converters.engines import engines_for
-from converters.layout import orders
+from converters.judge.engines import engines_for
+from converters.judge.verify import Verifier
+from converters.ladder.choose import is_within_budget
+from converters.ladder.workspace import Workspace
 from converters.options import Options
 from converters.outcome import Climbed, keep
 from converters.report.screen import Progress, SilentProgress
 from converters.spec import Format, Recipe, Report, RunStatus, Scheme, Signature, Trial, TrialStatus
-from converters.verify import Verifier
-from converters.workspace import Workspace
 from edge.clock import Clock, SystemClock
 from edge.contract.manifest import Manifest, decode_manifest
 from edge.durable import write_atomic

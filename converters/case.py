@@ -14,18 +14,18 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from converters.detect import detect
+from converters.detect.source import detect
 from converters.floats import FloatMaker, Floats, checked
-from converters.gather import MOST_SAMPLES
+from converters.judge.metrics import Judge
+from converters.ladder.workspace import Workspace
 from converters.load.messages import OpenRequest
 from converters.load.source import OpenSource
-from converters.metrics import Judge
 from converters.options import Options
 from converters.report.screen import Progress
-from converters.samples import Samples, read_arrays
-from converters.sampling import Sampling, sample
+from converters.samples.arrays import Samples, read_arrays
+from converters.samples.gather import MOST_SAMPLES
 from converters.spec import FloatFile, Format, Note, Source, SourceKind
-from converters.workspace import Workspace
+from converters.split import Sampling, sample
 from edge.compute.tensors import Array
 from edge.contract.manifest import ImageInput, InputSpec, Layout, Manifest
 from edge.dropin.recognise import recognise

@@ -11,23 +11,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from converters.bench import Searching
-from converters.build import FormatBuilder
 from converters.case import Case, open_case, open_source
-from converters.choose import first_run, marked
-from converters.engines import engines_for
 from converters.explain import blame, with_causes
 from converters.floats import is_quantised
-from converters.host import host
-from converters.ladder import Ladder
+from converters.judge.engines import engines_for
+from converters.judge.host import host
+from converters.judge.verify import Verifier
+from converters.ladder.bench import Searching
+from converters.ladder.build import FormatBuilder
+from converters.ladder.choose import first_run, marked
+from converters.ladder.climb import Ladder
+from converters.ladder.plan import Facts, Step, plan
+from converters.ladder.workspace import Workspace, sha256_of
 from converters.options import Options
 from converters.outcome import Climbed, keep
-from converters.plan import Facts, Step, plan
 from converters.report.screen import Progress, SilentProgress
-from converters.samples import write_arrays
+from converters.samples.arrays import write_arrays
 from converters.spec import Format, Group, Note, Report, Scheme, Source, Trial, TrialStatus
-from converters.verify import Verifier
-from converters.workspace import Workspace, sha256_of
 from edge.clock import Clock, SystemClock
 from edge.errors import EdgeError
 from edge.golden import reordered

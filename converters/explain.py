@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from msgspec.structs import replace
 
-from converters.metrics import Judge
-from converters.samples import Samples
+from converters.judge.metrics import Judge
+from converters.samples.arrays import Samples
 from converters.spec import Agreement, Group, Note, Picture, Trial
 from edge.compute.tensors import Array
 from edge.contract.messages import Item

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from converters.bridges import Bridged, onnx_to_tflite, tflite_to_onnx
-from converters.clean import Cleaned, CleanRequest
-from converters.environments import Environment
+from converters.bridge.cross import Bridged, onnx_to_tflite, tflite_to_onnx
+from converters.environments.making import Environment
+from converters.graph.clean import Cleaned, CleanRequest
+from converters.judge.metrics import sqnr_db
 from converters.load.messages import Converted
-from converters.metrics import sqnr_db
 from converters.spec import FloatFile, Format, Note, Port, Signature, Source
 from edge.child import Child
 from edge.compute.tensors import Array
@@ -131,7 +131,9 @@ class FloatMaker:
         )
         request = CleanRequest(path=file.path, format=file.format, signature=turned, output=str(target))
         log = self._folder / "clean.log"
-        with Child("converters.clean", what="cleaning the float file", memory_mb=self._memory_mb, log=log) as child:
+        with Child(
+            "converters.graph.clean", what="cleaning the float file", memory_mb=self._memory_mb, log=log
+        ) as child:
             done = child.call("clean", request, Cleaned, timeout_s=self._timeout_s)
         return replace(file, path=str(target), sha256=done.sha256, size_bytes=done.size_bytes)
 

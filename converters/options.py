@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from converters.gather import Origin
-from converters.memory import available_bytes
+from converters.load.memory import available_bytes
+from converters.samples.gather import Origin
 from converters.spec import Budget, Format
 from edge.contract.manifest import Manifest
 from edge.dropin.found import Overrides
@@ -34,7 +34,7 @@ class Options:
         out: folder for bundle, report and workspace.
         formats: which files to make.
         targets: boards or engine profiles that every variant must run on.
-        calibration: samples that ranges come from; see `converters.gather`.
+        calibration: samples that ranges come from; see `converters.samples.gather`.
         evaluation: samples that figures come from; by default those of `calibration` that it does not need.
         sample_scale: factor on float samples, for data that was not normalised.
         manifest: preprocessing, task and labels; by default what `edge inspect` would say of the float file, with

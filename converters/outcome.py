@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from converters.bundle import BundleVariant, tolerance, write_bundle
 from converters.case import Case
 from converters.explain import MOST_PICTURES, pictures
-from converters.host import host
-from converters.recipes import file_name
+from converters.judge.host import host
+from converters.judge.verify import Verifier
+from converters.ladder.recipes import file_name
 from converters.report import store
 from converters.report.screen import Progress
 from converters.spec import (
@@ -36,7 +37,6 @@ from converters.spec import (
     ValidatedVariant,
     Validation,
 )
-from converters.verify import Verifier
 from edge.errors import RefusedError
 from edge.golden import Golden
 from edge.selftest import CheckStatus, selftest

@@ -3,7 +3,7 @@
 Promises: the same file, recipe and samples give the same bytes; what is written was opened in ONNX Runtime; softmaxes,
 sigmoids at the end, masks, inputs and outputs stay float whatever the recipe; a child keeps the ranges it has taken, so
 that a search which makes a hundred files runs the samples once.
-Leaves out: what a variant is worth (`converters.verify`), which recipes to try (`converters.plan`).
+Leaves out: what a variant is worth (`converters.judge.verify`), which recipes to try (`converters.ladder.plan`).
 Thread: main, in a child process.
 """
 

@@ -2,7 +2,7 @@
 
 Promises: never more than one sample of each input in memory, however large the archive; a sample that does not fit the
 model is one sentence before anything runs.
-Leaves out: whether the samples are any good (`converters.calibrate`).
+Leaves out: whether the samples are any good (`converters.samples.calibrate`).
 Thread: main, in a child process.
 """
 

@@ -4,7 +4,7 @@ Promises: a weight in int8 has one scale for each output channel, or each row of
 once, when it opens the file, so that it runs as fast as the float file. (DequantizeLinear in its place is not computed
 beforehand: it runs at every inference and made a dense layer of 2048 numbers 2.6 times slower.) A table's rows are
 turned back as they are read, and stay small in memory too.
-Leaves out: activations in integers (`onnx_static`, `onnx_dynamic`).
+Leaves out: activations in integers (`onnx_integers`).
 Thread: main, in a child process.
 """
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from converters.load.exported import first_line
 from converters.load.messages import Predicted, PredictRequest
-from converters.samples import read_arrays, write_arrays
+from converters.samples.arrays import read_arrays, write_arrays
 from converters.spec import Signature
 from edge.compute.tensors import Array
 from edge.errors import InferenceError, InputError

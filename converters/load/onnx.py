@@ -2,7 +2,7 @@
 
 Promises: the file itself becomes the float file, with its batch and every other free size fixed and its operations
 untouched; a model that is quantised already is recognised and said to be so.
-Leaves out: cleaning (`converters.graph.onnx`), the way to TFLite (`converters.bridges`).
+Leaves out: cleaning (`converters.graph.onnx`), the way to TFLite (`converters.bridge.cross`).
 Thread: main, in a child process.
 """
 

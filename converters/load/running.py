@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.load.messages import OpenRequest, Predicted, PredictRequest
-from converters.samples import read_arrays, write_arrays
+from converters.samples.arrays import read_arrays, write_arrays
 from converters.spec import FloatFile, Format, Port, Signature
 from edge.compute.tensors import Array, TensorSpec, dequantize, quantize
 from edge.durable import write_atomic

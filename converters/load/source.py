@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
-from converters.detect import Detected, detect
+from converters.detect.source import Detected, detect
+from converters.load.memory import available_bytes, require
 from converters.load.messages import Converted, ConvertRequest, OpenRequest, Predicted, PredictRequest
-from converters.load.torch_export import has_converter_wheel
-from converters.memory import available_bytes, require
+from converters.load.torch.export import has_converter_wheel
 from converters.spec import Format, Note, Source, SourceKind
 from edge.child import Child
 from edge.errors import EdgeError, MissingExtraError, UnsupportedSourceError
@@ -75,15 +75,15 @@ def loaders(kind: SourceKind, is_there: IsThere | None = None) -> tuple[Loader, 
         case SourceKind.KERAS | SourceKind.KERAS_H5:
             return _keras_loaders(has)
         case SourceKind.SAVEDMODEL:
-            return (_wanted("converters.load.savedmodel", "TensorFlow", "tensorflow", has, "tensorflow"),)
+            return (_wanted("converters.load.tensorflow.savedmodel", "TensorFlow", "tensorflow", has, "tensorflow"),)
         case SourceKind.TORCH_EXPORT | SourceKind.TORCH_FACTORY | SourceKind.TORCH_PICKLE:
-            return (_wanted("converters.load.torch", "PyTorch", "torch", has, "torch"),)
+            return (_wanted("converters.load.torch.source", "PyTorch", "torch", has, "torch"),)
         case SourceKind.ONNX:
             return (Loader(module="converters.load.onnx"),)
         case SourceKind.TFLITE:
             return (Loader(module="converters.load.tflite"),)
         case SourceKind.SKOPS | SourceKind.SKLEARN_PICKLE:
-            return (_wanted("converters.load.sklearn", "scikit-learn", "sklearn", has, "sklearn"),)
+            return (_wanted("converters.load.sklearn.source", "scikit-learn", "sklearn", has, "sklearn"),)
 
 
 class OpenSource:
@@ -246,8 +246,8 @@ def _overcome(note: Note, framework: str) -> Note:
 
 
 def _keras_loaders(has: IsThere) -> tuple[Loader, ...]:
-    through_torch = Loader(module="converters.load.keras", environ={"KERAS_BACKEND": "torch"})
-    through_tensorflow = Loader(module="converters.load.savedmodel", environ={"KERAS_BACKEND": "tensorflow"})
+    through_torch = Loader(module="converters.load.keras.source", environ={"KERAS_BACKEND": "torch"})
+    through_tensorflow = Loader(module="converters.load.tensorflow.savedmodel", environ={"KERAS_BACKEND": "tensorflow"})
     found = []
     if has("keras") and has("torch") and has("litert_torch"):
         found.append(through_torch)

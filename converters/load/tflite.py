@@ -2,7 +2,7 @@
 
 Promises: the file itself becomes the float file, byte for byte where its sizes are fixed already; a model that is
 quantised already is recognised and said to be so.
-Leaves out: cleaning (`converters.graph.tflite`), the way to ONNX (`converters.bridges`).
+Leaves out: cleaning (`converters.graph.tflite`), the way to ONNX (`converters.bridge.cross`).
 Thread: main, in a child process.
 """
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-from converters.choose import first_run
-from converters.metrics import LOWEST_SQNR_DB
-from converters.recipes import file_name as name_of
+from converters.judge.metrics import LOWEST_SQNR_DB
+from converters.ladder.choose import first_run
+from converters.ladder.recipes import file_name as name_of
 from converters.spec import (
     Agreement,
     Budget,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from converters.choose import first_run
+from converters.ladder.choose import first_run
 from converters.report import pick, words
 from converters.report.figures import NONE, NOT_A_NUMBER, decibels, duration, score, size, three
 from converters.report.markup import clean

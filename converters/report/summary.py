@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from converters.choose import first_run
+from converters.ladder.choose import first_run
 from converters.report import pick, words
 from converters.report.figures import NONE, count, megabytes, milliseconds, percent, score, shape, size
 from converters.report.markup import Child, Markup, join, tag

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters.choose import first_run
+from converters.ladder.choose import first_run
 from converters.report import pick, words
 from converters.report.figures import count
 from converters.report.markup import Markup, join, tag

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from converters.choose import first_run
-from converters.metrics import LOWEST_COSINE
+from converters.judge.metrics import LOWEST_COSINE
+from converters.ladder.choose import first_run
 from converters.report import pick
 from converters.report.figures import (
     EXACT,

@@ -53,7 +53,7 @@ _CARD = """# bag {version}
 | Files | {files} |
 | Data | {data}: {train} texts to train on, {test} to test on |
 | Licence | {licence} |
-| Made by | `python -m converters.zoo bag --data FOLDER --out DIR`, seeds fixed, versions in `firmware_configs/locks` |
+| Made by | `python -m converters.zoo bag --data DATA --out DIR`, seeds fixed; versions: `firmware_configs/locks` |
 
 Accuracy on the {test} texts, in the project's own engines:
 

@@ -79,7 +79,7 @@ _CARD = """# cnn28 {version}
 | Files | {files} |
 | Data | {data}: {train} pictures to train on, {test} to test on |
 | Licence | weights Apache-2.0; data as named above |
-| Made by | `python -m converters.zoo cnn28 --data FOLDER --out DIR`, seeds fixed, versions in `firmware_configs/locks` |
+| Made by | `python -m converters.zoo cnn28 --data DATA --out DIR`, seeds fixed; versions: `firmware_configs/locks` |
 
 Accuracy on the {test} test pictures, in the project's own engines:
 

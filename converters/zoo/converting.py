@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from converters.bundle import write_card
-from converters.choose import first_run
 from converters.convert import convert
-from converters.gather import gather
+from converters.ladder.choose import first_run
+from converters.ladder.recipes import file_name
 from converters.options import Options
 from converters.outcome import BUNDLE
-from converters.recipes import file_name
 from converters.report.screen import Progress
+from converters.samples.gather import gather
 from converters.spec import Report, Trial
 from converters.zoo.cards import Figures, FileFigures
 from converters.zoo.catalogue import open_recipe

@@ -50,7 +50,7 @@ Sorts rows of 100 numbers into ten classes: the dense network that every course 
 | Files | {files} |
 | Data | made up: three clusters a class around the corners of a cube, 2 labels in 100 wrong; {train} and {test} rows |
 | Licence | Apache-2.0 |
-| Made by | `python -m converters.zoo dense --out DIR`, seeds fixed, versions in `firmware_configs/locks` |
+| Made by | `python -m converters.zoo dense --out DIR`, seeds fixed; versions: `firmware_configs/locks` |
 
 Accuracy on the {test} rows, in the project's own engines:
 

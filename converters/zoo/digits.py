@@ -64,7 +64,7 @@ Reads one handwritten digit, 0 to 9, on a printed label: {parameters} parameters
 | Data | test part of UCI's Optical Recognition of Handwritten Digits, as in scikit-learn: 1797 digits of 8x8 |
 | Split | {train} to train on (shifted, turned, dimmed, blurred, with noise and rims), {test} to test on, stratified |
 | Licence | weights Apache-2.0; data CC BY 4.0, E. Alpaydin and C. Kaynak, doi:10.24432/C50P49 |
-| Made by | `python -m converters.zoo digits --out DIR`, seeds fixed, versions in `firmware_configs/locks` |
+| Made by | `python -m converters.zoo digits --out DIR`, seeds fixed; versions: `firmware_configs/locks` |
 
 Accuracy of the files on the {test} test digits, in the project's own engines:
 

@@ -51,7 +51,7 @@ _CARD = """# intents {version}
 | Files | {files} |
 | Data | {data}: {train} texts to train on, {test} to test on; {classes} classes |
 | Licence | {licence} |
-| Made by | `python -m converters.zoo intents --data FOLDER --out DIR`, seeds fixed, versions in `firmware_configs/locks` |
+| Made by | `python -m converters.zoo intents --data DATA --out DIR`, seeds fixed; versions: `firmware_configs/locks` |
 
 Accuracy on the {test} texts, in the project's own engines:
 

@@ -66,7 +66,7 @@ Ten things that a person who rated some might like, out of {items}.
 | Files | {files} |
 | Data | {data}; items with {least} ratings or more |
 | Licence | {licence} |
-| Made by | `python -m converters.zoo recommender --data FOLDER --out DIR`, seeds fixed |
+| Made by | `python -m converters.zoo recommender --data DATA --out DIR`, seeds fixed |
 
 Of {test} people that are not inside, the latest fifth of the ratings was hidden. In {hit_rate:.3f} of the cases a
 hidden item is among the ten; the most popular items, the same for all, reach {popular:.3f}.

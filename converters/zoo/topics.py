@@ -67,7 +67,7 @@ Says which of seven topics a sentence in English or Chinese is about: {labels}.
 | Data | SIB-200, English and Simplified Chinese, train part: {sib} sentences |
 | More data | {own} sentences and lists of topic words, written for this project |
 | Licence | {licence} |
-| Made by | `python -m converters.zoo topics --data FOLDER --out DIR`, seeds fixed, versions in `firmware_configs/locks` |
+| Made by | `python -m converters.zoo topics --data DATA --out DIR`, seeds fixed; versions: `firmware_configs/locks` |
 
 Accuracy of the files, in the project's own engines:
 

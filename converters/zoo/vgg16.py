@@ -51,7 +51,7 @@ Names what is on a picture, one of 1000 classes.
 | Files | {files} |
 | Pictures | {data}: {calibrated} to calibrate on, {tested} others to compare on |
 | Licence | {licence} |
-| Made by | `python -m converters.zoo vgg16 --weights FILE --labels FILE --data FOLDER --out DIR` |
+| Made by | `python -m converters.zoo vgg16 --weights FILE --labels FILE --data DATA --out DIR` |
 
 Share of the {tested} pictures on which a file names the same class as the float network:
 

@@ -19,8 +19,8 @@ import click
 from edge.commands.convert_options import conversion
 
 if TYPE_CHECKING:
+    from converters.ladder.plan import Step
     from converters.options import Options
-    from converters.plan import Step
     from converters.spec import Format, Report, Source
 
 __all__ = ["command", "run"]

@@ -24,8 +24,8 @@ import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
 import edge.cli
-from converters.profile_store import BOARDS
-from converters.recipes import LADDER
+from converters.judge.profile_store import BOARDS
+from converters.ladder.recipes import LADDER
 from edge.central.config import CentralConfig, IngestConfig
 from edge.commands.model_options import model_options
 from edge.compute.gate_config import GateConfig

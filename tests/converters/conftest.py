@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from converters.environments import Environment, Ready
+from converters.environments.making import Environment, Ready
 from edge.errors import EnvironmentFailedError
 
 

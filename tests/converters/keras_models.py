@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from converters.load.keras import convert, look, predict
+from converters.load.keras.source import convert, look, predict
 
 __all__ = ["BuildRequest", "Built", "build", "convert", "look", "predict"]
 

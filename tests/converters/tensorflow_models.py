@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from converters.load.savedmodel import convert, look, predict
+from converters.load.tensorflow.savedmodel import convert, look, predict
 
 __all__ = ["BuildRequest", "Built", "build", "convert", "look", "predict"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.bridges import Bridged, _aligned, onnx_to_tflite, tflite_to_onnx
-from converters.environments import Ready
-from converters.layout import AlignRequest, align, orders
-from converters.tf2onnx import Tf2onnxAnswer, Tf2onnxRequest
+from converters.bridge.cross import Bridged, _aligned, onnx_to_tflite, tflite_to_onnx
+from converters.bridge.layout import AlignRequest, align, orders
+from converters.bridge.tf2onnx import Tf2onnxAnswer, Tf2onnxRequest
+from converters.environments.making import Ready
 from edge.child import Child
 from edge.compute.tensors import Array
 from edge.engines.host import EngineHost
@@ -227,7 +227,7 @@ _LACKING = {
 @pytest.fixture(scope="module")
 def tool() -> Iterator[Child]:
     """One process for all files: TensorFlow takes seconds to load."""
-    with Child("converters.tf2onnx", what="tf2onnx") as child:
+    with Child("converters.bridge.tf2onnx", what="tf2onnx") as child:
         yield child
 
 

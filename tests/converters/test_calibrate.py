@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.calibrate import check, reachable, summarise
-from converters.samples import Samples
+from converters.samples.arrays import Samples
+from converters.samples.calibrate import check, reachable, summarise
 from converters.spec import Port, Signature
 from edge.compute.tensors import Array
 from edge.contract.manifest import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from converters.choose import chosen, is_within_budget, marked
-from converters.plan import Facts, plan
-from converters.recipes import LADDER, find
+from converters.ladder.choose import chosen, is_within_budget, marked
+from converters.ladder.plan import Facts, plan
+from converters.ladder.recipes import LADDER, find
 from converters.spec import Agreement, Budget, EngineRun, Latency, Recipe, RunStatus, Scheme, Trial, TrialStatus
 from edge.contract.profile import EngineProfile, Lack
 from edge.errors import InputError

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.detect import detect
-from converters.pickles import LEGACY_TORCH, list_names
+from converters.detect.pickle_names import LEGACY_TORCH, list_names
+from converters.detect.source import detect
 from converters.spec import SourceKind
 from edge.errors import EdgeError, InputError, UnsupportedSourceError
 

@@ -18,7 +18,7 @@ from converters.emit.rangefile import Ranges, read_ranges
 from converters.emit.ranges import Collected, CollectRequest
 from converters.emit.rules import Layer, Precision, plan_rules, wanted
 from converters.emit.tflite import EmitRequest, Emitted, collect, emit
-from converters.environments import Ready
+from converters.environments.making import Ready
 from converters.graph.flatbuffer import read_graph
 from converters.graph.groups import groups
 from converters.graph.tflite import canonical

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import interpreters
-from converters.environments import ENVIRONMENTS, Environment, Pins, PipMaker, Ready
-from converters.interpreters import Version
+from converters.environments import interpreters
+from converters.environments.interpreters import Version
+from converters.environments.making import ENVIRONMENTS, Environment, Pins, PipMaker, Ready
 from edge.engines.host import EngineHost
 from edge.engines.tiny import tiny_tflite
 from edge.errors import EnvironmentFailedError, InputError

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converters.gather import gather
+from converters.samples.gather import gather
 from converters.spec import Port, Signature
 from edge.contract.manifest import (
     Classify,

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from converters.host import host
+from converters.judge.host import host
 
 X86 = """processor\t: 0
 model name\t: Some Processor @ 2.00GHz

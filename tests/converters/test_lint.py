@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from converters.lint import lint
+from converters.judge.lint import lint
 from edge.contract.profile import EngineProfile, Lack
 from edge.engines.builtin import NUMBERS
 from edge.engines.tiny import Table, flatbuffer, protobuf, tiny_onnx, tiny_tflite

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converters.load.messages import Converted, ConvertRequest, OpenRequest, Predicted, PredictRequest
-from converters.samples import read_arrays, write_arrays
+from converters.samples.arrays import read_arrays, write_arrays
 from converters.spec import Port, Source, SourceKind
 from edge.child import Child
 from edge.engines.host import EngineHost

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.detect import detect
+from converters.detect.source import detect
 from converters.graph.flatbuffer import read_graph
-from converters.load.keras_config import lost_setting, modernise
+from converters.load.keras.config import lost_setting, modernise
 from converters.load.messages import Converted, ConvertRequest, OpenRequest, Predicted, PredictRequest
-from converters.samples import read_arrays, synthetic
+from converters.samples.arrays import read_arrays, synthetic
 from converters.spec import Format, Source
 from edge.child import Child
 from edge.compute.tensors import Array

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.dense import Dense, Shift, run, to_onnx, to_tflite
-from converters.environments import Ready
+from converters.environments.making import Ready
 from converters.load.messages import Converted, ConvertRequest, OpenRequest, PredictRequest
-from converters.samples import read_arrays, write_arrays
+from converters.load.sklearn.dense import Dense, Shift, run, to_onnx, to_tflite
+from converters.samples.arrays import read_arrays, write_arrays
 from converters.spec import Port, Source, SourceKind
 from edge.child import Child
 from edge.compute.tensors import Array
@@ -49,13 +49,13 @@ def _saved(folder: Path, model) -> Path:
 
 
 def _look(path: Path, kind: SourceKind = SourceKind.SKOPS, **more) -> Source:
-    from converters.load import sklearn
+    from converters.load.sklearn import source as sklearn
 
     return sklearn.look(OpenRequest(path=str(path), kind=kind, **more))
 
 
 def _convert(folder: Path, *formats) -> Converted:
-    from converters.load import sklearn
+    from converters.load.sklearn import source as sklearn
 
     return sklearn.convert(ConvertRequest(folder=str(folder), formats=formats or ("tflite", "onnx")))
 
@@ -182,7 +182,7 @@ def test_a_file_of_dense_layers_takes_a_batch(tmp_path: Path, batch: int) -> Non
 def test_a_source_predicts_as_the_model_does(tmp_path: Path) -> None:
     from sklearn.ensemble import RandomForestClassifier
 
-    from converters.load import sklearn
+    from converters.load.sklearn import source as sklearn
 
     inputs, labels = _iris()
     model = RandomForestClassifier(5, random_state=0).fit(inputs, labels)
@@ -206,7 +206,7 @@ def test_the_loader_says_nothing_on_the_terminal(tmp_path: Path, capfd: pytest.C
     from sklearn.neural_network import MLPClassifier
 
     path = _saved(tmp_path, MLPClassifier(max_iter=5).fit(*_iris()))
-    with Child("converters.load.sklearn", what="scikit-learn", log=tmp_path / "log") as child:
+    with Child("converters.load.sklearn.source", what="scikit-learn", log=tmp_path / "log") as child:
         request = OpenRequest(path=str(path), kind=SourceKind.SKOPS)
         child.call("look", request, Source, timeout_s=60)
         made = child.call("convert", ConvertRequest(folder=str(tmp_path), formats=("tflite",)), Converted, timeout_s=60)
@@ -352,8 +352,8 @@ def test_a_given_shape_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_an_onnx_form_that_answers_differently_is_refused(tmp_path: Path) -> None:
     from sklearn.ensemble import RandomForestClassifier
 
-    from converters.load.skl2onnx import onnx_form
-    from converters.load.sklearn_layers import probe_rows
+    from converters.load.sklearn.layers import probe_rows
+    from converters.load.sklearn.skl2onnx import onnx_form
 
     model = RandomForestClassifier(5, random_state=0).fit(*_iris())
     with pytest.raises(RefusedError, match="E526 the ONNX form of RandomForestClassifier answers differently"):

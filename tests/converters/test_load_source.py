@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.detect import detect
+from converters.detect.source import detect
 from converters.load.exported import digest, distinct, first_line
+from converters.load.memory import available_bytes, require
 from converters.load.messages import OpenRequest
 from converters.load.source import OpenSource, loaders
-from converters.memory import available_bytes, require
-from converters.samples import read_arrays, write_arrays
+from converters.samples.arrays import read_arrays, write_arrays
 from converters.spec import SourceKind
 from edge.engines.tiny import tiny_tflite
 from edge.errors import (
@@ -26,14 +26,14 @@ from edge.errors import (
 
 
 def _with(*modules: str, kind: SourceKind = SourceKind.KERAS) -> list[str]:
-    return [loader.module.rpartition(".")[2] for loader in loaders(kind, is_there=modules.__contains__)]
+    return [loader.module.removeprefix("converters.load.") for loader in loaders(kind, is_there=modules.__contains__)]
 
 
 def test_keras_goes_through_pytorch_and_through_tensorflow_where_that_is_all_there_is() -> None:
-    assert _with("keras", "torch", "litert_torch", "tensorflow") == ["keras", "savedmodel"]
-    assert _with("keras", "torch", "litert_torch") == ["keras"]
-    assert _with("keras", "tensorflow") == ["savedmodel"]
-    assert _with("keras", "torch", "tensorflow", kind=SourceKind.KERAS_H5) == ["savedmodel"]
+    assert _with("keras", "torch", "litert_torch", "tensorflow") == ["keras.source", "tensorflow.savedmodel"]
+    assert _with("keras", "torch", "litert_torch") == ["keras.source"]
+    assert _with("keras", "tensorflow") == ["tensorflow.savedmodel"]
+    assert _with("keras", "torch", "tensorflow", kind=SourceKind.KERAS_H5) == ["tensorflow.savedmodel"]
     backends = [loader.environ["KERAS_BACKEND"] for loader in loaders(SourceKind.KERAS, is_there=lambda _: True)]
     assert backends == ["torch", "tensorflow"]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.metrics import Judge, cosine, is_within, sqnr_db, wilson
+from converters.judge.metrics import Judge, cosine, is_within, sqnr_db, wilson
 from converters.spec import Budget, Port, Signature
 from edge.compute.tensors import Array
 from edge.contract.manifest import (

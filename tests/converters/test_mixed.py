@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converters import api
-from converters.dense import Dense, to_onnx, to_tflite
+from converters.load.sklearn.dense import Dense, to_onnx, to_tflite
 from converters.spec import Budget, Report, Trial, TrialStatus
 from edge.contract.manifest import Classify, Manifest, TensorInput
 

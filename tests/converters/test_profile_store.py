@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from converters import profile_store
+from converters.judge import profile_store
 from edge.contract.profile import EngineProfile, Lack, encode_profile
 from edge.engines.builtin import NUMBERS
 from edge.errors import InputError, ManifestError

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from converters.search import isolated, search
+from converters.ladder.search import isolated, search
+from converters.ladder.workspace import Measured
 from converters.spec import Group, Recipe, Scheme
-from converters.workspace import Measured
 
 _BASE = Recipe(name="int8", format="tflite", scheme=Scheme.STATIC)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from converters.load.torch import convert, look, predict
+from converters.load.torch.source import convert, look, predict
 
 __all__ = ["BuildRequest", "Built", "build", "convert", "look", "predict"]
 
@@ -198,7 +198,7 @@ def compare_bag(request: BagRequest) -> BagAnswer:
     import torch
     from torch import nn
 
-    from converters.load.torch_modules import bag
+    from converters.load.torch.modules import bag
 
     torch.manual_seed(1)
     own = nn.EmbeddingBag(20, 6, mode=request.mode, padding_idx=request.padding)

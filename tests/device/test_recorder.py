@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from converters.gather import gather
+from converters.samples.gather import gather
 from converters.spec import Port, Signature
 from edge.contract.manifest import Classify, Color, HashedNgrams, ImageInput, Manifest, Resize, TextInput
 from edge.device.recorder import RecordConfig, Recorder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from converters.profile_store import find, names
+from converters.judge.profile_store import find, names
 from edge.contract.profile import EngineProfile, Lack, decode_profile, encode_profile
 from edge.engines.builtin import NUMBERS
 from edge.engines.operators import profile_engine

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.gather import gather
-from converters.samples import Samples
+from converters.samples.arrays import Samples
+from converters.samples.gather import gather
 from converters.spec import Port, Signature
 from converters.zoo.made import Made
 

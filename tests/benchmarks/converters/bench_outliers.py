@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from converters.api import convert, quantize
-from converters.choose import first_run
+from converters.ladder.choose import first_run
 from converters.spec import Format, Report, Scheme, Trial, TrialStatus
 from edge.dropin.found import Overrides, Task
 from tests.benchmarks.converters.marks import Marks, work

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.api import convert
-from converters.choose import first_run
+from converters.ladder.choose import first_run
 from converters.spec import Format, Report, Trial, TrialStatus
 from converters.zoo.catalogue import open_recipe
 from converters.zoo.made import Made

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.gather import gather
-from converters.metrics import Judge, _first
+from converters.judge.metrics import Judge, _first
+from converters.samples.gather import gather
 from converters.spec import Agreement, FloatFile, Report
 from edge.compute.tensors import Array
 from edge.contract.manifest import decode_manifest

@@ -16,8 +16,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from converters import interpreters
-from converters.environments import Pins, PipMaker, _default_root
+from converters.environments import interpreters
+from converters.environments.making import Pins, PipMaker, _default_root
 from edge.errors import EnvironmentFailedError
 from tests.benchmarks.converters.peers_tflite import PeerError, read_samples
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from converters.emit import onnx, tflite
 from converters.emit.quantizer import _tools
 from converters.emit.ranges import CollectRequest
-from converters.recipes import find
+from converters.ladder.recipes import find
 from converters.spec import Format, Scheme
 from tests.benchmarks.converters.peers_tflite import run_alone, tell_seconds
 

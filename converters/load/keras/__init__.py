@@ -1,0 +1,3 @@
+"""Keras models of every age, opened in Keras. Everything here runs in child processes."""
+
+__all__: list[str] = []
