@@ -5,6 +5,7 @@ The map, in the order of the way:
 - `detect`, `load`: what a source is; its framework, in a child process. `environments`, `bridge`: other tools' own.
 - `graph`, `floats`: the canonical float files, cleaned, compared with their source.
 - `samples`, `split`: samples, by the device's own steps, what is wrong with them, and what each is used for.
+- `spec`, `records`: the values that the steps hand on, and their JSON.
 - `case`: all of that together, before the first variant.
 - `ladder`: what is tried, in which order, and taken. `emit`: variants, made in child processes.
 - `judge`: files run on every engine, in processes of their own, and held against their source.

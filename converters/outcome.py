@@ -21,6 +21,7 @@ from converters.explain import MOST_PICTURES, pictures
 from converters.judge.host import host
 from converters.judge.verify import Verifier
 from converters.ladder.recipes import file_name
+from converters.records import encode
 from converters.report import store
 from converters.report.screen import Progress
 from converters.spec import (
@@ -101,7 +102,7 @@ def _bundled(case: Case, chosen: Sequence[Trial], report: Report, verifier: Veri
         [_variant(case, trial, golden, verifier) for trial in chosen],
         golden=golden,
         vocabularies=case.vocabularies,
-        validation=store.encode(_validation(report)),
+        validation=encode(_validation(report)),
         card=case.options.card,
     )
     failed = [check for check in selftest(folder) if check.status is CheckStatus.FAILED]

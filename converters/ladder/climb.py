@@ -112,7 +112,6 @@ class Ladder:
                 self.ranked,
                 bench.measure,
                 is_over=bench.is_over,
-                has_weight_only=True,
             )
         self.ranked = found.groups
         if found.recipe.kept_float or found.recipe.kept_weight_only:

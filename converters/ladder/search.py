@@ -58,7 +58,6 @@ def search(
     measure: Callable[[Recipe], Measured],
     *,
     is_over: Callable[[], bool],
-    has_weight_only: bool,
 ) -> Found:
     """Mixed precision from `base`.
 
@@ -67,14 +66,12 @@ def search(
         ranked: its groups, worst first, as `isolated` gives them.
         measure: builds and measures a recipe; it may raise, which ends the search.
         is_over: whether the time is up.
-        has_weight_only: whether groups may keep int8 weights alone.
     """
     run = _Search(replace(base, name="int8-mixed"), ranked, measure, is_over)
     run.take_out()
     if run.is_within:
         run.put_back()
-        if has_weight_only:
-            run.shrink()
+        run.shrink()
     return Found(
         recipe=run.recipe(run.out, run.weight_only),
         measured=run.measured,

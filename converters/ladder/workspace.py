@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from converters.records import decode, encode, encode_line
 from converters.spec import Recipe, Trial
 from edge.durable import write_atomic
+from edge.errors import InputError
 from edge.lock import Lock
 
 if TYPE_CHECKING:
@@ -75,16 +77,16 @@ class Workspace:
         """The trial of this recipe, if it was done before and its file is still what it was."""
         place = self.place(recipe)
         try:
-            trial = msgspec.json.decode(place.with_suffix(".json").read_bytes(), type=Trial)
+            trial = decode(place.with_suffix(".json").read_bytes(), Trial)
             if trial.file and sha256_of(self.folder / trial.file) != trial.sha256:
                 return None
-        except (OSError, msgspec.DecodeError):
+        except (OSError, InputError):
             return None
         return trial if trial.recipe == recipe else None
 
     def save(self, trial: Trial) -> None:
         """Put a trial on record."""
-        write_atomic(self.place(trial.recipe).with_suffix(".json"), msgspec.json.encode(trial))
+        write_atomic(self.place(trial.recipe).with_suffix(".json"), encode(trial))
 
     def measured(self, name: str) -> dict[str, Measured]:
         """What a search called `name` has found so far, by key; a line that was cut off is left out."""
@@ -95,8 +97,8 @@ class Workspace:
             return {}
         for line in lines:
             try:
-                one = msgspec.json.decode(line, type=Measured)
-            except msgspec.DecodeError:
+                one = decode(line, Measured)
+            except InputError:
                 continue
             found[one.key] = one
         return found
@@ -104,7 +106,7 @@ class Workspace:
     def note(self, name: str, measured: Measured) -> None:
         """Add a line to a search's findings."""
         with (self.folder / f"{name}.jsonl").open("ab") as file:
-            file.write(msgspec.json.encode(measured) + b"\n")
+            file.write(encode_line(measured) + b"\n")
 
     def forget(self) -> None:
         """Remove a workspace that this run made and in which nothing was tried."""

@@ -93,10 +93,11 @@ def show(report: Report, options: Options, *, is_json: bool) -> None:
     """The report on stdout; exits with 3 where the budget was missed."""
     from rich.console import Console
 
+    from converters.records import encode
     from converters.report import screen, store
 
     if is_json:
-        sys.stdout.write(store.encode(report).decode() + "\n")
+        sys.stdout.write(encode(report).decode() + "\n")
     else:
         screen.show(report, Console(highlight=False), str(options.out / store.HTML))
     if not report.is_within_budget:

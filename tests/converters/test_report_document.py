@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from converters.records import decode, encode
 from converters.report import figures, store, words
 from converters.report.document import document
 from converters.spec import Agreement, Budget, EngineRun, Report, RunStatus, Trial, TrialStatus
@@ -225,16 +226,16 @@ def test_a_report_is_read_back_as_it_was_written(kind: str, tmp_path: Path) -> N
     back = store.read(tmp_path / "report.json")
     if kind not in {"not finite", "hostile"}:  # NaN is not equal to itself, half a character is not kept
         assert back == report
-    assert store.encode(back) == (tmp_path / "report.json").read_bytes()
+    assert encode(back) == (tmp_path / "report.json").read_bytes()
     assert (tmp_path / "report.html").read_bytes() == document(report)
 
 
 def test_a_number_that_is_none_is_a_word_in_json_and_a_label_of_that_name_stays_a_label() -> None:
     picture = reports.picture(0, truth="NaN", source_says="Infinity")
     report = replace(KINDS["not finite"], pictures=(picture,))
-    raw = store.encode(report)
+    raw = encode(report)
     json.loads(raw, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    back = store.decode(raw, Report)
+    back = decode(raw, Report)
     assert back.pictures == (picture,)
     found = back.trials[0].runs[0].agreement
     assert found is not None
@@ -243,7 +244,7 @@ def test_a_number_that_is_none_is_a_word_in_json_and_a_label_of_that_name_stays_
 
 def test_a_trial_can_be_kept_the_same_way() -> None:
     trial = KINDS["not finite"].trials[1]
-    assert repr(store.decode(store.encode(trial), Trial)) == repr(trial)
+    assert repr(decode(encode(trial), Trial)) == repr(trial)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_a_trial_can_be_kept_the_same_way() -> None:
     ],
 )
 def test_what_is_no_report_is_refused_in_one_sentence(change, told: str, tmp_path: Path) -> None:
-    plain = json.loads(store.encode(KINDS["digits"]))
+    plain = json.loads(encode(KINDS["digits"]))
     path = tmp_path / "report.json"
     path.write_text(json.dumps(change(plain)))
     with pytest.raises(InputError, match=re.escape(told)):
@@ -264,7 +265,7 @@ def test_what_is_no_report_is_refused_in_one_sentence(change, told: str, tmp_pat
 
 
 def test_a_field_of_a_later_version_is_skipped(tmp_path: Path) -> None:
-    plain = json.loads(store.encode(KINDS["digits"]))
+    plain = json.loads(encode(KINDS["digits"]))
     path = tmp_path / "report.json"
     path.write_text(json.dumps(plain | {"carbon_g": 3}))
     assert store.read(path) == KINDS["digits"]

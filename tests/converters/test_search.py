@@ -37,10 +37,8 @@ def _never() -> bool:
     return False
 
 
-def _find(
-    measure: _Formula, ranked: list[Group], *, is_over: Callable[[], bool] = _never, has_weight_only: bool = True
-):
-    return search(_BASE, ranked, measure, is_over=is_over, has_weight_only=has_weight_only)
+def _find(measure: _Formula, ranked: list[Group], *, is_over: Callable[[], bool] = _never):
+    return search(_BASE, ranked, measure, is_over=is_over)
 
 
 def test_groups_are_ranked_by_the_harm_that_each_does_alone() -> None:
@@ -62,8 +60,8 @@ def test_groups_that_were_not_reached_in_time_stand_unmeasured_at_the_end() -> N
 
 def test_the_culprits_are_taken_out_and_nothing_else() -> None:
     culprits = {"b", "d"}
-    measure = _Formula(lambda kept, weights: 35.0 if culprits <= kept | weights else 5.0 + len(kept & culprits))
-    found = _find(measure, [_group(name, sqnr_db=10.0) for name in "abcdef"], has_weight_only=False)
+    measure = _Formula(lambda kept, _weights: 35.0 if culprits <= kept else 5.0 + len(kept & culprits))
+    found = _find(measure, [_group(name, sqnr_db=10.0) for name in "abcdef"])
     assert found.is_within
     assert set(found.recipe.kept_float) == culprits
     assert found.recipe.name == "int8-mixed"
@@ -90,9 +88,7 @@ def test_one_more_group_outside_may_make_it_worse_and_does_not_mislead() -> None
     def sqnr(kept: frozenset[str], _weights: frozenset[str]) -> float:
         return 5.0 + sum(20.0 if pair <= kept else -2.0 for pair in pairs if pair & kept)
 
-    found = _find(
-        _Formula(sqnr), [_group(name, sqnr_db=1.0) for name in ("a", "x", "b", "y", "z")], has_weight_only=False
-    )
+    found = _find(_Formula(sqnr), [_group(name, sqnr_db=1.0) for name in ("a", "x", "b", "y", "z")])
     assert found.is_within
     assert set(found.recipe.kept_float) == {"a", "x", "b", "y"}
 
@@ -102,7 +98,7 @@ def test_what_is_not_needed_goes_back_the_largest_first() -> None:
         return 31.0 if "small" in kept else 20.0 + 3.0 * len(kept)
 
     ranked = [_group("large", 5000, 1.0), _group("middle", 500, 2.0), _group("small", 50, 3.0)]
-    found = _find(_Formula(sqnr), ranked, has_weight_only=False)
+    found = _find(_Formula(sqnr), ranked)
     assert found.recipe.kept_float == ("small",)
 
 
@@ -126,7 +122,5 @@ def test_whenever_the_time_is_up_a_recipe_that_was_measured_comes_back(steps: in
 
 def test_harmless_groups_are_never_measured_as_culprits() -> None:
     measure = _Formula(lambda kept, _weights: 35.0 if "a" in kept else 5.0)
-    _find(
-        measure, [_group("a", sqnr_db=1.0), *(_group(f"h{n}", sqnr_db=90.0) for n in range(50))], has_weight_only=False
-    )
+    _find(measure, [_group("a", sqnr_db=1.0), *(_group(f"h{n}", sqnr_db=90.0) for n in range(50))])
     assert measure.calls < 10
