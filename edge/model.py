@@ -97,7 +97,7 @@ class Model:
             case TextInput():
                 self._text = compile_text(found.manifest.input, found.files, engine.inputs)
             case TensorInput():
-                pass
+                self._axes = _axes(found, engine.inputs)
 
     @classmethod
     def open(
@@ -145,7 +145,7 @@ class Model:
         Args:
             given: for a model of pictures a path, a file's bytes, or a uint8 array: (h, w, 3) BGR, (h, w) gray or
                 (h, w, 4) BGRA; for a model of texts a text (or its UTF-8 bytes), or the `Path` of one; for one of
-                numbers an array or a number, in real units.
+                numbers an array or a number, in real units, its axes in the bundle's order whatever the variant's is.
 
         Raises:
             MediaError: the picture or text cannot be read.
@@ -191,6 +191,8 @@ class Model:
     def infer_tensor(self, *given: object) -> Prediction:
         """Infer numbers, one array for each input of the model; real units, quantised here where the model wants that.
 
+        Axes are in the order that the bundle's golden samples have: every variant of a bundle takes the same arrays.
+
         Raises:
             InferenceError: the model takes no plain numbers, they do not fit, or the engine failed.
         """
@@ -200,7 +202,8 @@ class Model:
         if len(given) != len(specs):
             raise InferenceError(f"{self.ref.name} has {len(specs)} inputs and was given {len(given)}")
         start = self._clock.monotonic_s()
-        return self._finish(tuple(_as_tensor(one, spec) for one, spec in zip(given, specs, strict=True)), None, start)
+        tensors = tuple(_as_tensor(one, spec, order) for one, spec, order in zip(given, specs, self._axes, strict=True))
+        return self._finish(tensors, None, start)
 
     def close(self) -> None:
         """Give the engine's memory back. Idempotent."""
@@ -346,13 +349,33 @@ def _as_text(given: object) -> str:
     raise InferenceError(f"expected a text, its UTF-8 bytes or the path of one, got {type(given).__name__}")
 
 
-def _as_tensor(given: object, spec: TensorSpec) -> Array:
-    """Real numbers in the shape and dtype of an input; a missing batch axis and free dimensions are filled in."""
+def _axes(found: Found, inputs: tuple[TensorSpec, ...]) -> tuple[tuple[int, ...], ...]:
+    """Which axis of what is given each axis of an input is, the batch axis included; () where they are the same.
+
+    Raises:
+        ManifestError: the manifest's are no order of this model's axes.
+    """
+    orders = next((each.axes for each in found.manifest.variants if each.file == found.path.name), ())
+    if not orders:
+        return ((),) * len(inputs)
+    if len(orders) != len(inputs) or any(
+        sorted(order) != list(range(len(spec.shape) - 1)) for order, spec in zip(orders, inputs, strict=True)
+    ):
+        wants = " and ".join(str(spec.shape) for spec in inputs)
+        raise ManifestError(f"manifest gives {found.path.name} the axes {orders}, but its inputs are {wants}")
+    return tuple((0, *(axis + 1 for axis in order)) if list(order) != sorted(order) else () for order in orders)
+
+
+def _as_tensor(given: object, spec: TensorSpec, order: tuple[int, ...]) -> Array:
+    """Real numbers in the shape and dtype of an input; a missing batch axis and free dimensions are filled in.
+
+    `order` says which axis of `given` each axis of the input is; empty: the same.
+    """
     try:
         real = np.asarray(given, np.float64)
     except (TypeError, ValueError) as err:
         raise InferenceError(f"expected numbers for input {spec.name!r}, got {type(given).__name__}") from err
-    shape = spec.shape
+    shape = tuple(spec.shape[order.index(axis)] for axis in range(len(order))) if order else spec.shape
     if -1 not in shape:
         fits = real.size == int(np.prod(shape, dtype=np.int64))
     else:
@@ -360,9 +383,10 @@ def _as_tensor(given: object, spec: TensorSpec) -> Array:
         fits = real.ndim == len(shape) and all(want in {-1, have} for want, have in zip(shape, real.shape, strict=True))
         shape = real.shape
     if not fits:
-        raise InferenceError(f"input {spec.name!r} wants {spec.shape} {spec.dtype}, got {real.size} numbers")
+        raise InferenceError(f"input {spec.name!r} wants {shape} {spec.dtype}, got {real.size} numbers")
     with np.errstate(over="ignore"):
         is_finite = bool(np.isfinite(real.astype(np.float32)).all())
     if not is_finite:
         raise InferenceError(f"input {spec.name!r}: expected finite numbers, got NaN, infinity or one past 3.4e38")
-    return quantize(real.reshape(shape), spec)
+    real = real.reshape(shape)
+    return quantize(np.ascontiguousarray(real.transpose(order)) if order else real, spec)

@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 import PIL
 import pytest
+from msgspec.structs import replace
 
 from edge import load_model
 from edge.compute.tensors import Array
-from edge.contract.manifest import Interpolation, Scoring
+from edge.contract.manifest import Embed, Interpolation, Scoring, decode_manifest, encode_manifest
 from edge.contract.messages import InputKind, Item
 from edge.dropin.found import Overrides
 from edge.errors import InferenceError, ManifestError, MediaError, ModelError
 from edge.model import Model
+from tests.simulators.bundles import write_bundle
 from tests.simulators.clock import ManualClock
+from tests.simulators.model_files import onnx_identity
 
 _FLOAT = 1e-3
 _PRINTED = 1e-4  # expected.json is rounded to four places
@@ -357,3 +360,30 @@ def test_the_time_of_each_stage_is_told_by_the_clock_that_was_given(shared_data:
     clock = ManualClock()
     with Model.open(shared_data / "models/hello/hello_world_float.tflite", clock=clock) as model:
         assert model(0.0).timing_ms.run == 0.0
+
+
+def _turned(folder: Path, *, axes: tuple[tuple[int, ...], ...]) -> Path:
+    """A bundle of two variants that pass on positive numbers: (2, 3) as the source has it, (3, 2) as a tool made it."""
+    models = {"turned.onnx": onnx_identity([1, 3, 2]), "plain.onnx": onnx_identity([1, 2, 3])}
+    write_bundle(folder, models, golden=None)
+    manifest = decode_manifest((folder / "manifest.json").read_bytes())
+    turned, plain = manifest.variants
+    changed = replace(manifest, output=Embed(), variants=(replace(turned, axes=axes), plain))
+    (folder / "manifest.json").write_bytes(encode_manifest(changed))
+    return folder
+
+
+def test_every_variant_of_a_bundle_takes_the_same_numbers_whatever_the_order_of_its_axes(tmp_path: Path) -> None:
+    folder = _turned(tmp_path, axes=((1, 0),))
+    for given in ([[1, 2, 3], [4, 5, 6]], [1, 2, 3, 4, 5, 6], np.arange(1, 7).reshape(1, 2, 3)):
+        with Model.open(folder / "plain.onnx") as plain, Model.open(folder / "turned.onnx") as turned:
+            assert plain(given).items[0].vector == (1, 2, 3, 4, 5, 6)
+            assert turned(given).items[0].vector == (1, 4, 2, 5, 3, 6)
+    with Model.open(folder / "turned.onnx") as turned, pytest.raises(InferenceError, match=r"wants \(1, 2, 3\)"):
+        turned([1, 2, 3])
+
+
+@pytest.mark.parametrize("axes", [((0,),), ((0, 2),), ((1, 0), (1, 0))])
+def test_axes_that_are_no_order_of_the_models_are_refused(tmp_path: Path, axes: tuple[tuple[int, ...], ...]) -> None:
+    with pytest.raises(ManifestError, match=r"axes .* its inputs are \(1, 3, 2\)"):
+        Model.open(_turned(tmp_path, axes=axes) / "turned.onnx")
