@@ -443,6 +443,24 @@ def test_the_others_need_no_samples(recipe: Recipe, classifier: Workshop) -> Non
     assert classifier.make(recipe, has_ranges=False)[0] == classifier.make(recipe)[0]
 
 
+# -- kernels
+
+
+def test_a_depthwise_convolution_is_not_dynamic_but_keeps_its_weights_in_int8(tmp_path: Path) -> None:
+    """The kernel that turns its activations into integers takes four times as long as the float one."""
+    build = Builder()
+    operands = [build.input("x", (1, 8, 8, 16)), build.constant(_normal(1, 3, 3, 16)), build.constant(_normal(16))]
+    deep = build.operation("DEPTHWISE_CONV_2D", operands, (1, 8, 8, 16), padding=SAME, stride_w=1, stride_h=1, act=RELU)
+    operands = [deep, build.constant(_normal(32, 1, 1, 16)), build.constant(_normal(32))]
+    conv = build.operation("CONV_2D", operands, (1, 8, 8, 32), padding=SAME, stride_w=1, stride_h=1, act=RELU)
+    raw = build.bytes(conv)
+    samples = _RANDOM.uniform(-1, 1, (4, 1, 8, 8, 16)).astype(np.float32)
+    content, done = Workshop(tmp_path, canonical(raw, signature_of(raw)), [samples]).make(DYNAMIC)
+    assert done.layers == {"dynamic": 1, "weight-only": 1}
+    graph = read_graph(content)
+    assert [graph.operation(each) for each in graph.operators] == ["DEQUANTIZE", "DEPTHWISE_CONV_2D", "CONV_2D"]
+
+
 # -- P2: versions
 
 
