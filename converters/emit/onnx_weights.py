@@ -130,7 +130,7 @@ def _store(graph: Any, tensor: Any, axis: int, name: str, *, is_table: bool) -> 
 
 def _is_one_enough(values: Array, peaks: Array) -> bool:
     """Whether the rows of a table are narrow, and nearly all good enough with one scale."""
-    if values[0].size >= _NARROW:
+    if values[0].size > _NARROW:
         return False
     step = np.float32(peaks.max()) / _STEPS
     across = tuple(range(1, values.ndim))
