@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.compute.tensors import Array
+from converters.emit.tables import is_one_scale_enough
 
 __all__ = ["halve", "shrink"]
 
@@ -23,11 +23,7 @@ _LEAST_NUMBERS = 256  # below it the scale's own node and names weigh more than 
 _LEAST_HALVED = 64
 _LARGEST_HALF = 65504.0
 _STEPS = 127
-# Of a row of 16 numbers its scale is a quarter more bytes. One does for all rows where nearly all of them are right
-# to a tenth of their size: a model that averages 256 rows of such a table answers as well with either.
-_NARROW = 64
-_ENOUGH_DB = 20.0
-_NEARLY_ALL = 0.95
+_NARROW = 64  # numbers of a row beside which its scale is 6 % more bytes
 _FLOAT, _HALF = 1, 10  # TensorProto.DataType
 
 
@@ -118,7 +114,7 @@ def _store(graph: Any, tensor: Any, axis: int, name: str, *, is_table: bool) -> 
     peaks = np.maximum(values.max(axis=others, keepdims=True), -values.min(axis=others, keepdims=True))
     if not np.isfinite(peaks).all():
         return 0
-    if is_table and (peaks.size == 1 or _is_one_enough(values, peaks)):
+    if is_table and (peaks.size == 1 or is_one_scale_enough(values, widest=_NARROW)):
         peaks = peaks.max()
     scales = np.where(peaks > 0, peaks / _STEPS, 1.0).astype(np.float32)
     steps = values / scales
@@ -126,17 +122,6 @@ def _store(graph: Any, tensor: Any, axis: int, name: str, *, is_table: bool) -> 
     graph.initializer.append(onnx.numpy_helper.from_array(steps.astype(np.int8), f"{name}_int8"))
     graph.initializer.append(onnx.numpy_helper.from_array(scales, f"{name}_scale"))
     return int(scales.size)
-
-
-def _is_one_enough(values: Array, peaks: Array) -> bool:
-    """Whether the rows of a table are narrow, and nearly all good enough with one scale."""
-    if values[0].size > _NARROW:
-        return False
-    step = np.float32(peaks.max()) / _STEPS
-    across = tuple(range(1, values.ndim))
-    noise = np.square(values - np.rint(values / step) * step).sum(axis=across)
-    signal = np.square(values).sum(axis=across)
-    return bool(np.mean(signal >= noise * 10 ** (_ENOUGH_DB / 10)) >= _NEARLY_ALL)
 
 
 def _turned_back(name: str) -> list[Any]:
