@@ -38,7 +38,8 @@ class Entry:
     """A file, or why there is none."""
 
     name: str
-    content: bytes = b""
+    content: bytes = b""  # until it was asked and timed
+    size_bytes: int = 0
     seconds: float | None = None
     is_chosen: bool = False
     rung: str = ""  # of ours that it is compared with; "" for ours
@@ -80,6 +81,7 @@ class Table:
         return place
 
     def add(self, entry: Entry) -> None:
+        entry.size_bytes = len(entry.content)
         self.entries.append(entry)
 
     def peer(
@@ -114,6 +116,8 @@ class Table:
             {entry.name: (entry.content, [array[0] for array in self._turned(entry, first)]) for entry in good},
             most_s=_TURNS_S,
         )
+        for entry in self.entries:
+            entry.content = b""
 
     def show(self) -> None:
         print(f"\n{self.title}: {self._asked()} samples, {self._calibrated()} others to calibrate with")
@@ -150,7 +154,7 @@ class Table:
         made = "" if entry.seconds is None else f"{entry.seconds:9.2f}"
         return (
             f"{found.score:15.4f} {'' if same is None else f'{same:.4f}':>7} {found.sqnr_db:8.1f} "
-            f"{len(entry.content):11,d} {self.race.ms(entry.name):9.4f} {ratio:7.2f} {made}"
+            f"{entry.size_bytes:11,d} {self.race.ms(entry.name):9.4f} {ratio:7.2f} {made}"
         )
 
     def _judge(self, inputs: Sequence[Array], reference: Sequence[Array]) -> Judge:
@@ -233,7 +237,7 @@ def verdicts(tables: Sequence[Table]) -> int:
 def _by(table: Table, column: str, mine: Entry, other: Entry) -> str:
     match column:
         case "size":
-            return f" by {len(mine.content) / len(other.content) - 1:.1%}"
+            return f" by {mine.size_bytes / other.size_bytes - 1:.1%}"
         case "latency" if table.race is not None:
             return f" by {table.race.ratio(mine.name, other.name).median - 1:.1%}"
         case "seconds" if mine.seconds is not None and other.seconds is not None:
@@ -249,7 +253,7 @@ def _columns(table: Table, mine: Entry, other: Entry) -> dict[str, str]:
     equal = _EQUAL_DB if mine.agreement.metric == "SQNR" else _chance(mine, other)
     found = {
         "kept": _verdict(other.agreement.score - mine.agreement.score, equal),
-        "size": _verdict(len(mine.content) / len(other.content) - 1, _EQUAL_BYTES - 1),
+        "size": _verdict(mine.size_bytes / other.size_bytes - 1, _EQUAL_BYTES - 1),
         "latency": _verdict(table.race.ratio(mine.name, other.name).median - 1, _EQUAL_TIME - 1),
     }
     if mine.seconds is not None and other.seconds is not None:
@@ -284,7 +288,9 @@ def _reason(table: Table, column: str, mine: Entry, other: Entry) -> str:
     if column in {"size", "latency"} and mine_db > other_db + 1.0:
         return f"ours keeps {mine_db - other_db:.1f} dB more: {mine_db:.1f} against {other_db:.1f}"
     if column == "latency" and mine.name == "dyn8" and table.floats.format == "onnx":
-        return "ours has uint8 weights, which x86 without VNNI does not saturate; with VNNI int8 ones are a little faster"
+        return (
+            "ours has uint8 weights, which x86 without VNNI does not saturate; with VNNI int8 ones are a little faster"
+        )
     if column == "seconds" and table.floats.format == "onnx":
         return "ours also takes every channel's range and the distributions that the report shows"
     return ""
