@@ -137,7 +137,7 @@ class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_equalized: bool = False  # cross-layer equalization of the float file first
     io: Io = "float"
     is_dense_per_channel: bool = True  # False: one scale for a dense layer's weights, for engines before 2.16
-    is_embedding_integer: bool = True  # False: embeddings stay float, for the same engines
+    is_embedding_integer: bool = True  # False: embeddings that need a scale a row stay float, for the same engines
     activation_type: Literal["int8", "uint8"] = "int8"  # ONNX: S8S8 for ARM and VNNI, U8S8 for x86 without
     is_range_reduced: bool = False  # ONNX: 7-bit weights, which x86 without VNNI does not saturate
     kept_float: tuple[str, ...] = ()  # groups, by `Group.name`, that stay as they are

@@ -15,6 +15,7 @@ import numpy as np
 from converters.emit.masks import fragile
 from converters.emit.rangefile import Range, Ranges
 from converters.emit.rules import WEIGHTED, Layer
+from converters.emit.tables import is_one_scale_enough
 from converters.graph.flatbuffer import Graph
 from converters.graph.groups import MOVERS, groups_of
 from edge.errors import ModelError
@@ -23,6 +24,7 @@ __all__ = ["read_layers"]
 
 _ROWED = WEIGHTED - {"BATCH_MATMUL", "EMBEDDING_LOOKUP"}
 _STEEPEST = 250.0  # XNNPACK's limit is 256: "failed to create XNNPACK runtime", and no word of which layer
+_NARROW = 128  # numbers of a row beside which its scale and zero point are 9 % more bytes
 _LEVELS = 127  # of weights; those of x and y are 255 each and cancel
 _ONE_SCALE = {"CONCATENATION", "DYNAMIC_UPDATE_SLICE", "MAXIMUM", "PACK", "PADV2", "SELECT", "SELECT_V2"}
 _HEADS = {"SOFTMAX", "LOGISTIC", "LOG_SOFTMAX"}
@@ -66,6 +68,7 @@ def _main_layer(
         has_weights=bool(weights),
         largest_weight=max(stored, default=0.0),
         table=_table(graph, operator),
+        is_even=_is_even(graph, operator),
         is_head=graph.operation(operator) in _HEADS and _ends(graph, operator),
         is_summary=graph.operation(operator) == "AVERAGE_POOL_2D" and _is_one_pixel(graph, operator),
         is_uneven=_is_uneven(graph, operator),
@@ -102,6 +105,12 @@ def _table(graph: Graph, operator: Any) -> tuple[float, float] | None:
     if values is None or values.dtype != np.float32 or not values.size:
         return None
     return float(values.min()), float(values.max())
+
+
+def _is_even(graph: Graph, operator: Any) -> bool:
+    """Whether it looks up rows that may share a scale."""
+    values = graph.constant(operator.inputs[1]) if graph.operation(operator) == "EMBEDDING_LOOKUP" else None
+    return values is not None and values.dtype == np.float32 and is_one_scale_enough(values, widest=_NARROW)
 
 
 def _largest(graph: Graph, index: int) -> float:

@@ -157,6 +157,7 @@ class _Parts:
             raise InputError(f"{recipe.name}: no group {unknown[0]!r} here; there are {_listed(tuple(self.known))}")
         tables = {node.name for node in view.nodes if node.op_type == "Gather"}
         self.fragile = set(fragile_of(view))
+        self.grouped = {node.name for node in view.nodes if node.op_type == "Conv" and _groups(node) > 1}
         self.all = {node.name for node in view.nodes} - (set() if recipe.is_embedding_integer else tables)
         self.kept_float = self._nodes(recipe.kept_float)
         asked = self._nodes(recipe.kept_weight_only)
@@ -189,13 +190,23 @@ def _made(source: Path, request: EmitRequest, notes: list[Note]) -> Any:
             shrink(model, parts.all - parts.kept_float)
             return model
         case Scheme.DYNAMIC:
-            model = in_dynamic(source, parts.kept_float | parts.weight_only | parts.fragile)
+            # The runtime goes through a grouped convolution in integers group by group: a detector of faces takes
+            # 4.4 ms so, and 2.4 ms with the weights alone in integers, at the same size.
+            alone = parts.weight_only | (parts.grouped - parts.kept_float)
+            model = in_dynamic(source, parts.kept_float | alone | parts.fragile)
+            shrink(model, alone)
+            return model
         case Scheme.STATIC:
             model = _static(source, request, parts.static, notes)
         case _:
             raise RefusedError(f"{recipe.name}: no ONNX file is made by the scheme {recipe.scheme.value!r}")
     shrink(model, parts.weight_only)
     return model
+
+
+def _groups(node: Any) -> int:
+    """Of a convolution."""
+    return next((int(each.i) for each in node.attribute if each.name == "group"), 1)
 
 
 def _static(source: Path, request: EmitRequest, nodes: Sequence[str], notes: list[Note]) -> Any:

@@ -28,6 +28,7 @@ __all__ = ["in_dynamic", "in_static"]
 _FLOAT_ANSWERS = ["MatMul", "Gemm"]
 _DYNAMIC = ("Conv", "MatMul", "Attention", "LSTM")
 _WIDE = 16
+_FEW_NUMBERS = 256  # four more operations and their names weigh more than so few weights save, and take longer
 
 
 def in_static(model: Any, nodes: Collection[str], ranges: Mapping[str, Seen], recipe: Recipe) -> Any:
@@ -86,7 +87,7 @@ def in_dynamic(source: Path, kept: Collection[str]) -> Any:
     quantization = _quantization()
     with TemporaryDirectory() as folder:
         before, after = Path(folder) / "float.onnx", Path(folder) / "dynamic.onnx"
-        _split(source, before)
+        small = _split(source, before)
         try:
             quantization.quantize_dynamic(
                 before,
@@ -94,15 +95,15 @@ def in_dynamic(source: Path, kept: Collection[str]) -> Any:
                 op_types_to_quantize=list(_DYNAMIC),
                 per_channel=True,
                 weight_type=quantization.QuantType.QUInt8,
-                nodes_to_exclude=list(kept),
+                nodes_to_exclude=[*kept, *small],
             )
         except (ValueError, KeyError, TypeError, RuntimeError, AssertionError) as err:
             raise ModelError(f"ONNX Runtime's quantizer failed: {type(err).__name__}: {err}") from err
         return onnx.load(after)
 
 
-def _split(source: Path, target: Path) -> None:
-    """Write each Gemm as MatMul and Add, which is what the dynamic quantizer takes.
+def _split(source: Path, target: Path) -> list[str]:
+    """Write each Gemm as MatMul and Add, which is what the dynamic quantizer takes; names of those too small for it.
 
     Its own way to do so turns a weight that two layers share twice, and gives the nodes other names.
     """
@@ -113,7 +114,10 @@ def _split(source: Path, target: Path) -> None:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     before = list(model.graph.node)
     del model.graph.node[:]
+    small = []
     for node in before:
+        if node.op_type in {"Gemm", "MatMul"} and 0 < _numbers(tensors.get(node.input[1])) <= _FEW_NUMBERS:
+            small.append(node.name)
         attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         is_plain = attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0 and not attributes.get(
             "transA", 0
@@ -127,6 +131,12 @@ def _split(source: Path, target: Path) -> None:
             weights.CopyFrom(onnx.numpy_helper.from_array(turned, weights.name))
         model.graph.node.extend(_as_product(node))
     onnx.save(model, target)
+    return small
+
+
+def _numbers(tensor: Any) -> int:
+    """Of a constant; 0 for none."""
+    return 0 if tensor is None else int(np.prod(tensor.dims, dtype=np.int64))
 
 
 def _as_product(node: Any) -> list[Any]:

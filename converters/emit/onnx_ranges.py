@@ -24,8 +24,8 @@ from edge.errors import InputError, RefusedError
 
 __all__ = ["Seen", "watch"]
 
-_CLOSE_LOOKS = 16  # samples whose distribution is taken
-_MOST_NUMBERS = 1 << 16  # of one tensor of one sample; larger ones are strided
+_CLOSE_LOOKS = 32  # samples whose distribution, and each channel's largest magnitude, is taken
+_MOST_NUMBERS = 1 << 14  # of one tensor of one sample; larger ones are strided
 _PERCENTILE = 99.9
 _PICTURE = 4  # dimensions: batch, channels, height, width
 _MASK = 1e4  # and as many times what is usual
@@ -39,8 +39,8 @@ class Seen:
     """What a tensor was seen to hold.
 
     `p999` is the 99.9th percentile of magnitudes, `top` that of the numbers; `channels` the largest magnitude of each
-    channel (the second axis of pictures, the last of others); `histogram` (lower edge of the magnitude, count), one
-    entry an octave, zeros at edge 0.
+    channel (the second axis of pictures, the last of others) on the samples that were looked at closely; `histogram`
+    (lower edge of the magnitude, count), one entry an octave, zeros at edge 0.
     """
 
     low: float
@@ -141,13 +141,14 @@ class _Watcher:
         self.is_used = True
         # NaN goes through both; min and max of Python would lose it
         self._low, self._high = np.minimum(self._low, values.min()), np.maximum(self._high, values.max())
+        if not is_close:
+            return
         if values.ndim > 1:
             own = 1 if values.ndim >= _PICTURE else values.ndim - 1
             largest = np.abs(values).max(axis=tuple(axis for axis in range(values.ndim) if axis != own))
             self._channels = largest if self._channels is None else np.maximum(self._channels, largest)
-        if is_close:
-            flat = values.reshape(-1)
-            self._close.append(flat[:: max(1, flat.size // _MOST_NUMBERS)].copy())
+        flat = values.reshape(-1)
+        self._close.append(flat[:: max(1, flat.size // _MOST_NUMBERS)].copy())
 
     def seen(self, name: str) -> Seen:
         if np.isnan(self._low):

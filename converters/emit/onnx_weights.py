@@ -1,9 +1,9 @@
 """Weights of an ONNX file stored smaller and computed with as float.
 
-Promises: a weight in int8 has one scale for each output channel, or each row of a table; the runtime turns it back
-once, when it opens the file, so that it runs as fast as the float file. (DequantizeLinear in its place is not computed
-beforehand: it runs at every inference and made a dense layer of 2048 numbers 2.6 times slower.) A table's rows are
-turned back as they are read, and stay small in memory too.
+Promises: a weight in int8 has one scale for each output channel, or each row of a table, whose narrow rows share one
+where that is good enough; the runtime turns it back once, when it opens the file, so that it runs as fast as the float
+file. (DequantizeLinear in its place is not computed beforehand: it runs at every inference and made a dense layer of
+2048 numbers 2.6 times slower.) A table's rows are turned back as they are read, and stay small in memory too.
 Leaves out: activations in integers (`onnx_integers`).
 Thread: main, in a child process.
 """
@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from converters.emit.tables import is_one_scale_enough
+
 __all__ = ["halve", "shrink"]
 
 _LEAST_NUMBERS = 256  # below it the scale's own node and names weigh more than what is saved
 _LEAST_HALVED = 64
 _LARGEST_HALF = 65504.0
 _STEPS = 127
+_NARROW = 64  # numbers of a row beside which its scale is 6 % more bytes
 _FLOAT, _HALF = 1, 10  # TensorProto.DataType
 
 
@@ -30,7 +33,7 @@ def shrink(model: Any, nodes: Collection[str]) -> int:
     Those with weights are Conv, ConvTranspose, Gemm, MatMul (its second factor) and Gather (a table, by rows).
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == _FLOAT}
-    stored: dict[str, bool] = {}
+    stored: dict[str, int] = {}
     turned: set[str] = set()
     before = list(model.graph.node)
     del model.graph.node[:]
@@ -41,13 +44,13 @@ def shrink(model: Any, nodes: Collection[str]) -> int:
         tensor = tensors.get(node.input[at]) if axis is not None else None
         name = "" if tensor is None else f"{tensor.name}_{axis}" if axis else tensor.name
         if tensor is not None and name not in stored:
-            stored[name] = _store(model.graph, tensor, axis or 0, name)
-        if not stored.get(name, False):
+            stored[name] = _store(model.graph, tensor, axis or 0, name, is_table=node.op_type == "Gather")
+        if not stored.get(name):
             model.graph.node.append(node)
             continue
         count += 1
         if node.op_type == "Gather":
-            model.graph.node.extend(_rows_read(node, name))
+            model.graph.node.extend(_rows_read(node, name, has_one_scale=stored[name] == 1))
             continue
         if name not in turned:
             turned.add(name)
@@ -96,24 +99,29 @@ def _channels(node: Any) -> int | None:
             return None
 
 
-def _store(graph: Any, tensor: Any, axis: int, name: str) -> bool:
-    """Add the integers of a tensor and their scales, of a shape that multiplies them back; whether it was worth it."""
+def _store(graph: Any, tensor: Any, axis: int, name: str, *, is_table: bool) -> int:
+    """Add the integers of a tensor and their scales, of a shape that multiplies them back; how many scales.
+
+    None where it was not worth it. One scale of a table has no axes.
+    """
     import onnx
 
     if _size(tensor) < _LEAST_NUMBERS:
-        return False
+        return 0
     values = onnx.numpy_helper.to_array(tensor)
     # A matrix product of many matrices has a scale for each column of each.
     others = values.ndim - 2 if axis == -1 else tuple(at for at in range(values.ndim) if at != axis)
     peaks = np.maximum(values.max(axis=others, keepdims=True), -values.min(axis=others, keepdims=True))
     if not np.isfinite(peaks).all():
-        return False
+        return 0
+    if is_table and (peaks.size == 1 or is_one_scale_enough(values, widest=_NARROW)):
+        peaks = peaks.max()
     scales = np.where(peaks > 0, peaks / _STEPS, 1.0).astype(np.float32)
     steps = values / scales
     np.rint(steps, out=steps)
     graph.initializer.append(onnx.numpy_helper.from_array(steps.astype(np.int8), f"{name}_int8"))
     graph.initializer.append(onnx.numpy_helper.from_array(scales, f"{name}_scale"))
-    return True
+    return int(scales.size)
 
 
 def _turned_back(name: str) -> list[Any]:
@@ -125,12 +133,17 @@ def _turned_back(name: str) -> list[Any]:
     ]
 
 
-def _rows_read(node: Any, name: str) -> list[Any]:
+def _rows_read(node: Any, name: str, *, has_one_scale: bool) -> list[Any]:
     """Rows of a table and their scales, then the product."""
     import onnx
 
     made = node.output[0]
     rows, cast, scales = f"{made}_rows", f"{made}_cast", f"{made}_scales"
+    if has_one_scale:
+        return [
+            onnx.helper.make_node("Gather", [f"{name}_int8", node.input[1]], [rows], name=rows),
+            onnx.helper.make_node("DequantizeLinear", [rows, f"{name}_scale"], [made], name=node.name),
+        ]
     return [
         onnx.helper.make_node("Gather", [f"{name}_int8", node.input[1]], [rows], name=rows),
         onnx.helper.make_node("Cast", [rows], [cast], name=cast, to=_FLOAT),

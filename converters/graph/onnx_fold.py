@@ -10,6 +10,8 @@ Thread: any; tools that chat are expected to do so in a child process.
 from __future__ import annotations
 
 import gc
+import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +22,7 @@ from edge.errors import MissingExtraError, ModelError
 __all__ = ["folded", "graphs_in"]
 
 _HEAVY_BYTES = 16 << 20
+_WORTH_NUMBERS = 64  # of a constant; below it a name weighs as much
 _PAIR = 2
 _BIAS = 2  # place among a Gemm's inputs
 _GRAPH, _GRAPHS = 5, 10  # AttributeProto.AttributeType
@@ -41,6 +44,7 @@ def folded(model: Any) -> Any:
         _add_what_is_subtracted(model.graph)
         model = _fused(model)
     _put_back(model.graph, heavy)
+    _share_constants(model.graph)
     return model
 
 
@@ -148,6 +152,26 @@ def _add_what_is_subtracted(graph: Any) -> None:
             values = onnx.numpy_helper.to_array(constants[node.input[1]])
             graph.initializer.append(onnx.numpy_helper.from_array(-values, name))
             node.op_type, node.input[1] = "Add", name
+
+
+def _share_constants(graph: Any) -> None:
+    """One of each constant that is there twice, bit for bit; exporters write the anchors of a detector for each use."""
+    alike: dict[tuple[int, tuple[int, ...]], list[Any]] = {}
+    for tensor in graph.initializer:
+        if math.prod(tensor.dims) >= _WORTH_NUMBERS and tensor.HasField("raw_data"):
+            alike.setdefault((tensor.data_type, tuple(tensor.dims)), []).append(tensor)
+    names: dict[str, str] = {}
+    for tensors in (found for found in alike.values() if len(found) > 1):
+        first: dict[bytes, str] = {}
+        for tensor in tensors:
+            kept = first.setdefault(hashlib.sha256(tensor.raw_data).digest(), tensor.name)
+            if kept != tensor.name:
+                names[tensor.name] = kept
+    for inner in graphs_in(graph):
+        for node in inner.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in names]:
+        graph.initializer.remove(tensor)
 
 
 def _fused(model: Any) -> Any:

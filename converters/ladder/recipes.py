@@ -164,7 +164,8 @@ def fitted(recipe: Recipe, profiles: Sequence[EngineProfile]) -> Recipe:
     """The recipe as all these engines compute it right.
 
     Engines before 2.16 read one scale a channel as one for all of a dense or embedding layer, without a word, where
-    activations are float; for them dense layers get one scale and embeddings stay float.
+    activations are float; for them dense layers get one scale, and embeddings one, or they stay float where it will not
+    do.
     """
     if recipe.format != "tflite" or recipe.scheme is not Scheme.DYNAMIC:
         return recipe

@@ -247,19 +247,61 @@ def test_with_every_group_kept_the_answers_are_the_float_files(pictures) -> None
     assert "no operation" in done.notes[0].message
 
 
-def test_a_group_kept_float_is_not_dynamic_either(sentences) -> None:
-    content, _ = sentences.make(recipe(Scheme.DYNAMIC, kept_float=("y",)))
+def test_a_group_kept_float_is_not_dynamic_either(pictures) -> None:
+    content, _ = pictures.make(recipe(Scheme.DYNAMIC, kept_float=("c4",)))
     stored = files.constants(content)
-    assert stored["wo"].dtype == np.float32
-    assert "wq_quantized" in stored
+    assert stored["w4"].dtype == np.float32
+    assert "w1_quantized" in stored
+
+
+def test_a_depthwise_convolution_is_not_dynamic_but_keeps_its_weights_in_int8(pictures) -> None:
+    """The runtime computes it group by group, five times as slowly as in float."""
+    wider = model(
+        [
+            node("Conv", "x w1", "c1", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+            node("Conv", "c1 w2", "y", kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=32),
+        ],
+        {"x": (1, 3, 12, 12)},
+        {"y": (1, 32, 12, 12)},
+        {"w1": files.random(32, 3, 3, 3, seed=1), "w2": files.random(32, 1, 3, 3, seed=2)},
+    ).SerializeToString()
+    content = canonical(wider, signature({"x": (1, 3, 12, 12)}, {"y": (1, 32, 12, 12)}))
+    made, _ = Workshop(pictures.folder, content, files.pictures(4), files.pictures(4)).make(recipe(Scheme.DYNAMIC))
+    stored = files.constants(made)
+    assert stored["w2_int8"].dtype == np.int8
+    assert stored["w1_quantized"].dtype == np.uint8
+    assert [each.op_type for each in decode(made).graph.node].count("ConvInteger") == 1
+
+
+def test_a_dense_layer_of_a_few_numbers_is_not_dynamic(sentences) -> None:
+    """Its scales and names weigh more than its weights."""
+    content, _ = sentences.make(recipe(Scheme.DYNAMIC))
+    assert not any(name.endswith("_quantized") for name in files.constants(content))
 
 
 def test_an_embedding_is_read_from_int8_rows_unless_that_is_not_wanted(sentences) -> None:
     stored = files.constants(sentences.make(recipe(Scheme.STATIC))[0])
     assert stored["table_int8"].dtype == np.int8
-    assert stored["table_scale"].shape == (64, 1)
     kept = files.constants(sentences.make(recipe(Scheme.STATIC, is_embedding_integer=False))[0])
     assert kept["table"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("width", "loud", "scales"),
+    [(16, 1.0, ()), (128, 1.0, (64, 1)), (16, 1000.0, (64, 1))],
+    ids=["narrow rows", "wide rows", "one row a thousand times the others"],
+)
+def test_rows_of_a_table_share_a_scale_where_they_are_narrow_and_alike(tmp_path, width, loud, scales) -> None:
+    """Of 16 numbers in int8 a scale is a quarter more."""
+    table = files.random(64, width, seed=1)
+    table[7] *= loud
+    ends = {"y": (1, 8, width)}
+    made = model([node("Gather", "table ids", "y")], IDS, ends, {"table": table}, ids=["ids"]).SerializeToString()
+    content = canonical(made, signature(IDS, ends, "ids"))
+    shop = Workshop(tmp_path, content, files.sentences(20), files.sentences(20, seed=1))
+    small, _ = shop.make(recipe(Scheme.WEIGHT_ONLY))
+    assert files.constants(small)["table_scale"].shape == scales
+    assert shop.decibels(small) > 30
 
 
 def thousand_classes(tmp_path: Path, head: str) -> Workshop:
@@ -532,7 +574,7 @@ def test_groups_are_told_with_the_ranges_that_were_seen(pictures) -> None:
     assert first.range_max is not None
     assert first.range_p999 is not None
     assert 0 < first.range_p999 <= first.range_max
-    assert sum(count for _, count in first.histogram) == 16 * 8 * 12 * 12
+    assert sum(count for _, count in first.histogram) == 32 * 8 * 12 * 12
     assert list(found.fragile) == ["y"]
 
 

@@ -266,11 +266,12 @@ def test_an_embedding_keeps_its_weights_in_int8_beside_static_layers(tmp_path: P
     assert len(content) < len(shop.content) / 2
 
 
-def _words(folder: Path) -> Workshop:
+def _words(folder: Path, *, is_even: bool = False) -> Workshop:
     """(1) id -> (1, 3): a table of 200 rows and a dense layer."""
     build = Builder()
     ids = build.input("ids", (1,), "int32")
-    row = build.operation("EMBEDDING_LOOKUP", [ids, build.constant(_spread(200, 32))], (1, 32), tensor="table")
+    table = build.constant(_normal(200, 32) if is_even else _spread(200, 32))
+    row = build.operation("EMBEDDING_LOOKUP", [ids, table], (1, 32), tensor="table")
     tanh = build.operation("TANH", [row], (1, 32))
     last = build.operation(
         "FULLY_CONNECTED", [tanh, build.constant(_spread(3, 32)), build.constant(_normal(3))], (1, 3)
@@ -441,6 +442,24 @@ def test_static_integers_without_ranges_are_refused(classifier: Workshop) -> Non
 @pytest.mark.parametrize("recipe", [FLOAT16, WEIGHT_ONLY, DYNAMIC], ids=lambda recipe: recipe.name)
 def test_the_others_need_no_samples(recipe: Recipe, classifier: Workshop) -> None:
     assert classifier.make(recipe, has_ranges=False)[0] == classifier.make(recipe)[0]
+
+
+# -- kernels
+
+
+def test_a_depthwise_convolution_is_not_dynamic_but_keeps_its_weights_in_int8(tmp_path: Path) -> None:
+    """The kernel that turns its activations into integers takes four times as long as the float one."""
+    build = Builder()
+    operands = [build.input("x", (1, 8, 8, 16)), build.constant(_normal(1, 3, 3, 16)), build.constant(_normal(16))]
+    deep = build.operation("DEPTHWISE_CONV_2D", operands, (1, 8, 8, 16), padding=SAME, stride_w=1, stride_h=1, act=RELU)
+    operands = [deep, build.constant(_normal(32, 1, 1, 16)), build.constant(_normal(32))]
+    conv = build.operation("CONV_2D", operands, (1, 8, 8, 32), padding=SAME, stride_w=1, stride_h=1, act=RELU)
+    raw = build.bytes(conv)
+    samples = _RANDOM.uniform(-1, 1, (4, 1, 8, 8, 16)).astype(np.float32)
+    content, done = Workshop(tmp_path, canonical(raw, signature_of(raw)), [samples]).make(DYNAMIC)
+    assert done.layers == {"dynamic": 1, "weight-only": 1}
+    graph = read_graph(content)
+    assert [graph.operation(each) for each in graph.operators] == ["DEQUANTIZE", "DEPTHWISE_CONV_2D", "CONV_2D"]
 
 
 # -- P2: versions
@@ -803,3 +822,31 @@ def test_nothing_is_printed_and_a_refusal_arrives_as_itself(
 def test_nothing_is_printed_in_this_process_either(classifier: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     classifier.make(INT8)
     assert capsys.readouterr() == ("", "")
+
+
+# -- tables whose rows share a scale
+
+
+@pytest.mark.parametrize(("is_even", "stored"), [(True, "int8"), (False, "float32")])
+def test_for_old_engines_rows_that_may_share_a_scale_become_integers_and_others_stay_float(
+    is_even: bool, stored: str, tmp_path: Path
+) -> None:
+    content, _ = _words(tmp_path, is_even=is_even).make(DYNAMIC_OLD)
+    graph = read_graph(content)
+    (lookup,) = (each for each in graph.operators if graph.operation(each) == "EMBEDDING_LOOKUP")
+    assert graph.dtype(int(lookup.inputs[1])) == stored
+    assert graph.model.operatorCodes[lookup.opcodeIndex].version <= 3
+
+
+@pytest.mark.makes_environments
+@pytest.mark.parametrize("name", ["tflite-runtime-2.14", "litert-1.2"])
+@pytest.mark.parametrize("recipe", [WEIGHT_ONLY, DYNAMIC_OLD, INT8], ids=lambda recipe: recipe.name)
+def test_older_engines_read_rows_that_share_a_scale(
+    recipe: Recipe, name: str, tmp_path: Path, environment: Callable[[str], Ready]
+) -> None:
+    old = environment(name)
+    shop = _words(tmp_path, is_even=True)
+    content, _ = shop.make(recipe)
+    with EngineHost(python=old.python, path=old.path) as host:
+        found = host.replay(content, shop.samples, timeout_s=60).outputs[0]
+    assert decibels(answers(shop.content, *shop.samples), found) > 25

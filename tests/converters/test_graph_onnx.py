@@ -271,6 +271,17 @@ def test_a_bias_with_one_row_becomes_a_bias() -> None:
     assert files.constants(canonical(content, signature(X, Y)))["b"].shape == (4,)
 
 
+def test_a_constant_that_is_there_twice_is_kept_once() -> None:
+    nodes = [node("Mul", "x a", "m"), node("Relu", "m", "r"), node("Mul", "r b", "n"), node("Mul", "n c", "y")]
+    constants = {"a": files.random(8, 16, seed=1), "b": files.random(8, 16, seed=1), "c": files.random(8, 16, seed=2)}
+    ends = {"x": (8, 16)}, {"y": (8, 16)}
+    raw = model(nodes, *ends, constants).SerializeToString()
+    made = canonical(raw, signature(*ends))
+    assert len(files.constants(made)) == 2
+    x = files.random(8, 16, seed=3)
+    assert np.array_equal(open_engine(made).run([x])[0], open_engine(raw).run([x])[0])
+
+
 def test_encoding_drops_domains_that_nothing_uses() -> None:
     made = model([node("Relu", "x", "y")], X, Y)
     made.opset_import.add(domain="com.example", version=3)

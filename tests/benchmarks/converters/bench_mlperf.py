@@ -10,17 +10,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from converters.api import convert
 from converters.spec import Report
-from converters.zoo import photos
 from edge.compute.tensors import Array
-from edge.contract.manifest import Color
-from edge.dropin.found import InputRange, Overrides
 from edge.engines.host import EngineHost
 from tests.benchmarks.converters.marks import Marks, has_data, work
+from tests.benchmarks.converters.models import SHARED_MODELS, Model
 from tests.benchmarks.converters.racing import race
 from tests.conftest import SHARED
 
@@ -29,9 +26,6 @@ _SIZE, _LATENCY = 1.05, 1.0
 _NOISE = 0.02  # between two runs of one file, in turns
 _CIFAR_FLOAT, _CIFAR_THEIRS = 0.764, 0.7615
 _POINTS = 0.003
-_SIDE = 96
-_CROPS = 2400  # half of them to calibrate with, of which `_CALIBRATED` are used
-_CALIBRATED = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,11 +38,10 @@ class _Contest:
 
 
 def _resnet(marks: Marks, folder: Path) -> None:
-    calibration, test = (SHARED / "datasets/cifar10" / f"cifar10_{part}.npz" for part in ("calib_500", "test_2000"))
-    report = _convert("cifar10_resnet8/pretrainedResnet.h5", folder, calibration, test, "0..255")
-    with np.load(test, allow_pickle=False) as archive:
+    model = SHARED_MODELS["resnet8"](folder)
+    with np.load(model.options["evaluation"], allow_pickle=False) as archive:
         x, y = archive["x"].astype(np.float32)[:, None], archive["y"]
-    contest = _contest(report, folder, "cifar10_resnet8/pretrainedResnet_quant.tflite", x)
+    contest = _contest(_convert(model, folder), folder, "cifar10_resnet8/pretrainedResnet_quant.tflite", x)
     right = {name: float((scores.argmax(axis=1) == y).mean()) for name, scores in contest.says.items()}
     marks.at_least("ResNet8, fp32: accuracy on 2,000 rows", _CIFAR_FLOAT, right["fp32"])
     for name in ("int8", "int8-io"):
@@ -59,41 +52,24 @@ def _resnet(marks: Marks, folder: Path) -> None:
 
 
 def _wake_words(marks: Marks, folder: Path) -> None:
-    calibration, test = folder / "calibration.npz", folder / "evaluation.npz"
-    cut = photos.cut_out(SHARED, _CROPS, _SIDE)
-    step = _CROPS // 2 // _CALIBRATED
-    tested = np.concatenate([cut.pictures[1::2], _whole()])
-    np.savez(calibration, x=cut.pictures[::2][::step])
-    np.savez(test, x=tested)
-    report = _convert("vww/vww_96.h5", folder, calibration, test, "0..1")
-    x = (tested.astype(np.float32) / 255)[:, None]
-    contest = _contest(report, folder, "vww/vww_96_int8.tflite", x)
-    print(f"VWW: {len(tested)} crops and whole pictures of photographs that were not calibrated with ({cut.origin})")
+    model = SHARED_MODELS["vww"](folder)
+    with np.load(model.options["evaluation"], allow_pickle=False) as archive:
+        x = (archive["x"].astype(np.float32) / 255)[:, None]
+    contest = _contest(_convert(model, folder), folder, "vww/vww_96_int8.tflite", x)
+    print(f"VWW: {len(x)} crops and whole pictures, of photographs that were not calibrated with")
     _agreement(marks, "VWW", contest)
     _cost(marks, "VWW", contest)
 
 
-def _whole() -> Array:
-    """The photographs that no calibration crop is from, each as a whole."""
-    used = photos._photographs(SHARED)
-    small = [
-        cv2.resize(each, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)[:, :, ::-1]
-        for each in used[: len(used) // 2 * 2][1::2]
-    ]
-    return np.stack(small)
-
-
-def _convert(source: str, folder: Path, calibration: Path, test: Path, numbers: InputRange) -> Report:
+def _convert(model: Model, folder: Path) -> Report:
     return convert(
-        SHARED / "models" / source,
+        model.source,
         out=folder / "out",
         formats=("tflite",),
         recipes=_RECIPES,
-        calibration=calibration,
         calibration_samples=500,
-        evaluation=test,
         evaluation_samples=2000,
-        overrides=Overrides(input_range=numbers, color=Color.RGB),
+        **model.options,
     )
 
 

@@ -15,10 +15,9 @@ import numpy as np
 from converters.api import convert
 from converters.ladder.choose import first_run
 from converters.spec import Format, Report, Trial, TrialStatus
-from converters.zoo.catalogue import open_recipe
-from converters.zoo.made import Made
 from edge.engines.host import EngineHost
 from tests.benchmarks.converters.marks import Marks, has_data, work
+from tests.benchmarks.converters.models import Model, zoo_model
 from tests.benchmarks.converters.peers_tflite import quantized_by_default
 from tests.conftest import SHARED
 
@@ -34,25 +33,16 @@ def main() -> int:
     """Print bounds; 1 when one is missed."""
     marks = Marks()
     with work("vgg16") as folder:
-        data = SHARED if has_data() else None
-        made = open_recipe("vgg16").make(folder, data)
-        both = _converted(marks, made, folder / "both", _FORMATS)
-        _converted(marks, made, folder / "tflite", ("tflite",))
+        model = zoo_model("vgg16", folder, SHARED if has_data() else None)
+        both = _converted(marks, model, folder / "both", _FORMATS)
+        _converted(marks, model, folder / "tflite", ("tflite",))
         _heads(marks, both, folder / "both/work")
     return marks.exit_code
 
 
-def _converted(marks: Marks, made: Made, out: Path, formats: tuple[Format, ...]) -> Report:
+def _converted(marks: Marks, model: Model, out: Path, formats: tuple[Format, ...]) -> Report:
     began_s = time.monotonic()
-    report = convert(
-        made.source,
-        out=out,
-        formats=formats,
-        calibration=made.calibration,
-        evaluation=made.evaluation,
-        manifest=made.manifest,
-        budget=made.budget,
-    )
+    report = convert(model.source, out=out, formats=formats, **model.options)
     seconds = time.monotonic() - began_s
     named = " and ".join(formats)
     for trial in report.trials:
