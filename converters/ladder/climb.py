@@ -63,7 +63,8 @@ class Ladder:
 
     def attempt(self, recipe: Recipe) -> Trial:
         """One rung: from the record where it was done before, else built, run and recorded."""
-        wanted = {engine.name for engine in self._verifier.engines(self._floats.format)}
+        engines = self._verifier.engines(self._floats.format)
+        wanted = {engine.name for engine in engines}
         known = self._workspace.load(recipe)
         if known is not None and (
             known.status is not TrialStatus.BUILT or {run.engine for run in known.runs} == wanted
@@ -73,7 +74,8 @@ class Ladder:
         trial = self._built(recipe)
         self._workspace.save(trial)
         if trial.status is TrialStatus.BUILT:
-            self._tell(f"{self._floats.format} {recipe.name}: running on {', '.join(sorted(wanted))}")
+            running = sorted(engine.name for engine in engines if not engine.problem)
+            self._tell(f"{self._floats.format} {recipe.name}: running on {', '.join(running)}")
             verified = self._verifier.run(self._workspace.folder / trial.file, self._floats.format, trial.axes)
             trial = replace(trial, runs=tuple(one.run for one in verified))
             trial = replace(trial, is_within_budget=is_within_budget(trial))
