@@ -15,6 +15,9 @@ The type says what to do next; the supervisor and the command line hold that tab
     |-- ChildError          a child process died or made no sense
     |   |-- OutOfMemoryError  it was not given the memory it asked for           exit 6
     |   `-- OutOfTimeError  it did not end in time                               exit 6
+    |-- TrustError          not signed as it must be; nothing of it is used          exit 77
+    |-- RepositoryError     models cannot be fetched now; try again with back-off
+    |   `-- NotInRepositoryError  it is not there; asking again will not help
     |-- InferenceError      this input failed; the next one may work
     |-- SourceError         a camera or stream went away; reopen with back-off
     |-- WireError           the broker is away; reconnect with back-off
@@ -37,12 +40,15 @@ __all__ = [
     "MediaError",
     "MissingExtraError",
     "ModelError",
+    "NotInRepositoryError",
     "OutOfMemoryError",
     "OutOfTimeError",
     "ProtocolError",
     "RefusedError",
+    "RepositoryError",
     "SourceError",
     "StoreError",
+    "TrustError",
     "UnsupportedSourceError",
     "WireError",
 ]
@@ -124,6 +130,20 @@ class OutOfTimeError(ChildError):
     """A call to a child process did not end within its time; the child is gone."""
 
     exit_code = 6
+
+
+class TrustError(EdgeError):
+    """Signatures, versions, digests or dates are not what they must be. Nothing of it was used."""
+
+    exit_code = 77  # EX_NOPERM
+
+
+class RepositoryError(EdgeError):
+    """Where models come from cannot be reached, or answers nonsense."""
+
+
+class NotInRepositoryError(RepositoryError):
+    """The repository answered, and has no such file."""
 
 
 class InferenceError(EdgeError):

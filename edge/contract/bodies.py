@@ -1,4 +1,4 @@
-"""What a row holds: a result, an event, a gap, or the start of an epoch.
+"""What a row holds: a result, an event, a gap, a step of an update, a comparison, or the start of an epoch.
 
 Promises: every type reads bodies of a newer peer (unknown fields are skipped) and never changes the meaning of a field.
 Leaves out: numbers, batches and receipts (`messages`, which offers these names too).
@@ -33,7 +33,10 @@ __all__ = [
     "Range",
     "Result",
     "RowClass",
+    "Shadow",
     "Timing",
+    "Update",
+    "UpdateState",
     "body_hash",
     "decode_body",
     "encode_body",
@@ -141,6 +144,9 @@ class ModelRef(Struct, frozen=True, kw_only=True):
     version: str
     digest: str  # sha256 of the model file, hex
     engine: str  # "ai-edge-litert 2.3.0", "onnxruntime 1.28.0"
+    precision: str = ""  # "int8", as the bundle says; empty: a bare file
+    threads: int = 0  # processor threads of one inference; 0: not told
+    target: str = ""  # "models/digits/7.json" where a signed release answers
 
 
 class Result(Struct, frozen=True, kw_only=True, tag="result", omit_defaults=True):
@@ -169,6 +175,46 @@ class Event(Struct, frozen=True, kw_only=True, tag="event", omit_defaults=True):
     detail: str = ""
 
 
+class UpdateState(str, Enum):
+    """Where a slot is on the way from one release to the next; the table of `device.updates.machine`."""
+
+    IDLE = "idle"
+    OFFERED = "offered"
+    FETCHING = "fetching"
+    STAGED = "staged"
+    PROBING = "probing"
+    TRIAL = "trial"
+    COMMITTED = "committed"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+
+
+class Update(Struct, frozen=True, kw_only=True, tag="update", omit_defaults=True):
+    """One step of one slot, committed together with the step itself. `target` is the release on its way."""
+
+    slot: str
+    state: UpdateState
+    made_ms: int
+    target: str = ""
+    sha256: str = ""  # of its manifest
+    attempt: int = 0  # of a probe or a trial, from 1
+    why: str = ""  # of what was refused or rolled back
+    active: str = ""  # the release that runs now; empty: the factory's
+
+
+class Shadow(Struct, frozen=True, kw_only=True, tag="shadow", omit_defaults=True):
+    """How a release did beside the active one, on the same items. Nothing was swapped."""
+
+    slot: str
+    target: str
+    made_ms: int
+    items: int
+    agreed: int  # items whose best answers are the same
+    active_ms: float  # median inference
+    shadow_ms: float
+    failed: int = 0
+
+
 class Range(Struct, frozen=True, array_like=True):
     """Sequence numbers `lo` to `hi`, both included."""
 
@@ -193,7 +239,7 @@ class EpochStart(Struct, frozen=True, kw_only=True, tag="epoch"):
     prev_end: int | None = None
 
 
-Body: TypeAlias = Result | Event | Gap | EpochStart
+Body: TypeAlias = Result | Event | Gap | EpochStart | Update | Shadow
 
 # What decoding foreign bytes may raise: text that is not UTF-8 and nesting without end are no DecodeError.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

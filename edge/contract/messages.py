@@ -33,7 +33,10 @@ from edge.contract.bodies import (
     Range,
     Result,
     RowClass,
+    Shadow,
     Timing,
+    Update,
+    UpdateState,
     body_hash,
     decode_body,
     encode_body,
@@ -62,10 +65,15 @@ __all__ = [
     "Result",
     "Row",
     "RowClass",
+    "Shadow",
+    "SlotState",
     "SourceState",
     "State",
     "TextRequest",
     "Timing",
+    "TrustState",
+    "Update",
+    "UpdateState",
     "body_hash",
     "decode_batch",
     "decode_body",
@@ -158,6 +166,30 @@ class PipelineState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
 
 
+class SlotState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one slot runs. Empty targets are the factory's model; `active_sha256` is its manifest's digest."""
+
+    state: UpdateState
+    active: str = ""
+    active_sha256: str = ""
+    previous: str = ""
+    coming: str = ""  # the release on its way
+    coming_sha256: str = ""
+    why: str = ""  # of the last refusal or roll-back
+    refused: str = ""  # the release that it was about
+    pinned: bool = False  # an operator holds it at the device
+
+
+class TrustState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Versions of the signed metadata that this device goes by, and the revision of its last assignment."""
+
+    root: int = 0
+    timestamp: int = 0
+    snapshot: int = 0
+    targets: int = 0
+    rev: int = 0
+
+
 class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Birth, health and death of a device, retained. A death is believed only for the last seen `session`.
 
@@ -175,6 +207,9 @@ class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
     backlog_rows: int = 0
     backlog_bytes: int = 0
     pipelines: dict[str, PipelineState] = {}
+    slots: dict[str, SlotState] = {}  # by pipeline; empty where updates are off
+    trust: TrustState = TrustState()
+    board: dict[str, str] = {}  # facts to choose devices by: "model", "machine", "memory_mb", "python", "engines"
     health: Health = Health()
 
 

@@ -43,6 +43,31 @@ class DeviceTopics:
         return self._under("dn/receipt")
 
     @property
+    def ask(self) -> str:
+        """What the device wants to know, up, QoS 1."""
+        return self._under("up/ask")
+
+    @property
+    def want(self) -> str:
+        """What the device shall run, signed, down, QoS 1, retained."""
+        return self._under("dn/want")
+
+    @property
+    def block(self) -> str:
+        """Parts of files, down, QoS 0."""
+        return self._under("dn/block")
+
+    @property
+    def reply(self) -> str:
+        """Answers to what it asked, down, QoS 1."""
+        return self._under("dn/reply")
+
+    @property
+    def trust(self) -> str:
+        """The whole trust update, for every device of the fleet, down, QoS 1, retained."""
+        return f"{_ROOT}/{self.fleet}/all/dn/trust"
+
+    @property
     def texts(self) -> str:
         """Filter for the texts sent to any pipeline, down, QoS 1."""
         return self._under("in/+")
@@ -66,6 +91,7 @@ class Up(Enum):
     """What arrived from a device."""
 
     DATA = "up/data"
+    ASK = "up/ask"
     STATE = "state"
 
 
@@ -79,6 +105,11 @@ class CentralTopics:
     def data(self) -> str:
         """Filter for every device's rows."""
         return f"{_ROOT}/{self.fleet or '+'}/+/{Up.DATA.value}"
+
+    @property
+    def ask(self) -> str:
+        """Filter for what every device wants to know."""
+        return f"{_ROOT}/{self.fleet or '+'}/+/{Up.ASK.value}"
 
     @property
     def state(self) -> str:
@@ -97,4 +128,4 @@ def parse_up(topic: str) -> tuple[DeviceTopics, Up]:
         for kind in Up:
             if parts[3] == kind.value:
                 return DeviceTopics(fleet=parts[1], device=parts[2]), kind
-    raise ProtocolError(f"topic {topic!r}: expected {_ROOT}/<fleet>/<device>/up/data or .../state")
+    raise ProtocolError(f"topic {topic!r}: expected {_ROOT}/<fleet>/<device>/up/data, .../up/ask or .../state")
