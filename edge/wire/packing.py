@@ -13,7 +13,7 @@ from typing import Any
 from edge.contract.messages import Batch, decode_batch, encode_batch
 from edge.errors import MissingExtraError, ProtocolError
 
-__all__ = ["MAX_UNPACKED_BYTES", "pack_batch", "unpack", "unpack_batch"]
+__all__ = ["MAX_UNPACKED_BYTES", "compress", "pack_batch", "unpack", "unpack_batch"]
 
 MAX_UNPACKED_BYTES = 4 * 1024 * 1024  # sixty-four times what a device sends; anything above is an attack
 
@@ -28,6 +28,19 @@ def pack_batch(batch: Batch) -> bytes:
     if zstandard is None:
         return raw
     packed: bytes = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
+    return packed
+
+
+def compress(raw: bytes, *, level: int = _LEVEL) -> bytes:
+    """One zstd frame that says its size.
+
+    Raises:
+        MissingExtraError: zstandard is not installed.
+    """
+    zstandard = _zstandard()
+    if zstandard is None:
+        raise MissingExtraError("zstandard", "mqtt")
+    packed: bytes = zstandard.ZstdCompressor(level=level).compress(raw)
     return packed
 
 
