@@ -37,7 +37,7 @@ from edge.errors import (
 from edge.golden import Golden, decode_golden, distance, is_counted, reordered, sample_distances
 from edge.reading import read_whole
 
-__all__ = ["CheckStatus", "OutputCheck", "VariantCheck", "selftest"]
+__all__ = ["CheckStatus", "OutputCheck", "VariantCheck", "check_files", "selftest"]
 
 _LARGEST_MODEL_BYTES = 2 << 30  # a flatbuffer's and a protobuf's own limit
 _TIMING_S = 0.2
@@ -133,6 +133,24 @@ def selftest(
     if all(check.status is CheckStatus.SKIPPED for check in checks):
         raise InputError(f"{bundle.folder}: nothing was compared: {checks[0].file}: {checks[0].reason}")
     return tuple(checks)
+
+
+def check_files(folder: Path) -> Manifest:
+    """Check that all variants of a bundle are there, and that no file is damaged; nothing runs.
+
+    Returns:
+        The bundle's manifest.
+
+    Raises:
+        ModelError, ManifestError: as `selftest`, or a variant is not there.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is no bundle; expected a folder with a manifest.json, as edge convert makes it")
+    bundle = _find(folder, None)
+    for each in bundle.variants:
+        _read_model(bundle, each)
+    _read_golden(bundle)
+    return bundle.manifest
 
 
 def _find(path: Path, variant: str | None) -> _Bundle:
