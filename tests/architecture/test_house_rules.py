@@ -161,11 +161,13 @@ def test_a_native_runtime_has_one_address() -> None:
     many = {
         name: sorted(found)
         for name, found in places.items()
-        if len(found) > 1 and name not in {"sqlalchemy", "alembic"} and not name.startswith("sqlite3")
+        if len(found) > 1 and name not in {"sqlalchemy", "alembic", "tuf"} and not name.startswith("sqlite3")
     }
     assert not many, many
     for name in ("sqlalchemy", "alembic"):
         assert all(place.startswith("edge/central/store/") for place in places.get(name, set())), places[name]
+    trusting = ("edge/central/registry/", "edge/device/updates/")  # those who sign, and those who check
+    assert all(place.startswith(trusting) for place in places.get("tuf", set())), places["tuf"]
 
 
 @pytest.mark.parametrize("path", _SOURCES, ids=_name)
