@@ -1,0 +1,3 @@
+"""Keys, and the signed models that a fleet may run."""
+
+__all__: list[str] = []
