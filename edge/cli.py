@@ -40,6 +40,11 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("gate", "Replay a clip through the motion gate."),
     "central": ("central", "Run the central service, or ask it how the fleet is."),
     "results": ("results", "Read the results that the central service holds."),
+    "keys": ("keys", "Make the keys of a fleet, replace them, and see which there are."),
+    "publish": ("publish", "Sign a bundle as the next release of its family."),
+    "withdraw": ("withdraw", "Offer a release to no device any more."),
+    "revoke": ("revoke", "Make devices leave a release, or start none below one."),
+    "registry": ("registry", "List what is signed, check every byte of it, and keep it fresh."),
     "demo": ("demo", "Run the whole loop on this machine: device, broker and central service."),
 }
 
@@ -52,6 +57,11 @@ _EXTRAS = {
     "gate": "vision",
     "central": "central",
     "results": "central",
+    "keys": "registry",
+    "publish": "registry",
+    "withdraw": "registry",
+    "revoke": "registry",
+    "registry": "registry",
     "demo": "demo",
 }
 _EX_IOERR = 74
