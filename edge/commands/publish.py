@@ -38,9 +38,13 @@ def command(
         print(msgspec.json.encode(done).decode())
         return
     name = f"{done.family} release {done.release}"
+    written = f"{done.size_bytes / _MEGABYTE:.2f} MB"
     if not done.is_new:
-        print(f"{name} is this very bundle; nothing was changed")
+        print(
+            f"{name} is this very bundle; "
+            + (f"{written} of it were lost and are back" if done.size_bytes else "nothing was changed")
+        )
     else:
-        print(f"{name} is signed, {done.size_bytes / _MEGABYTE:.2f} MB written; its floor is {done.floor}")
+        print(f"{name} is signed, {written} written; its floor is {done.floor}")
     if done.is_waiting:
         print("devices see it after: edge registry refresh, where the online keys are")

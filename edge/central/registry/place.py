@@ -148,21 +148,21 @@ class UrlPlace:
 
     def read(self, path: str) -> bytes:
         """See `Place`."""
-        with _translating(f"{self.name}/{path}"):
+        with _asking(f"{self.name}/{path}"):
             content: bytes = self._files.cat_file(self._at(path))
         return content
 
     def size(self, path: str) -> int | None:
         """See `Place`."""
         try:
-            with _translating(f"{self.name}/{path}"):
+            with _asking(f"{self.name}/{path}"):
                 return int(self._files.info(self._at(path))["size"])
         except NotInRepositoryError:
             return None
 
     def write(self, path: str, content: bytes) -> None:
         """See `Place`."""
-        with _translating(f"{self.name}/{path}"):
+        with _asking(f"{self.name}/{path}"):
             self._files.makedirs(self._at(str(PurePosixPath(path).parent)), exist_ok=True)
             self._files.pipe_file(self._at(path), content)
 
@@ -200,3 +200,15 @@ def _translating(what: str) -> Iterator[None]:
         if err.errno in _FULL:
             raise DiskFullError(f"{what}: no room left; make some and do the same again, nothing is lost") from err
         raise RepositoryError(f"{what}: {err.strerror or err}") from err
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """The same for a store, whose library may raise whatever it likes."""
+    with _translating(what):
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as err:
+            raise RepositoryError(f"{what}: {err or type(err).__name__}") from err

@@ -97,7 +97,7 @@ class Registry:
         """Sign a bundle as the next release of its family, and put its files into the repository.
 
         A family that is new here gets a key of its own, signed for by `targets`. A bundle that is a release already
-        changes nothing.
+        changes nothing; files of it that got lost are written again.
 
         Args:
             bundle: a folder with a `manifest.json`.
@@ -120,7 +120,9 @@ class Registry:
             held = self._load()
             known = next((each for each in releases_of(held, family) if each.sha256 == digest), None)
             if known is not None:
-                return self._publish_again(held, known, floor)
+                _refuse_revoked(known)
+                size_bytes = self._put(bundle, manifest, raw, (family, known.release), held, makers)
+                return replace(self._publish_again(held, known, floor), size_bytes=size_bytes)
             release = last_release(held, family) + 1
             edition = self._edition(held)
             signed_family = self._delegated(held, edition, family)
@@ -129,9 +131,7 @@ class Registry:
             _add_target(signed_family, target_path(family, release), raw, note)
             signed_family.unrecognized_fields[LAST_FIELD] = release
             signed = edition.sign()
-            size_bytes = self._put(bundle, manifest, raw, (family, release))
-            bases = [self._manifest(each) for each in releases_of(held, family)[-_BASES:]] if makers else []
-            size_bytes += offer_deltas(self._place, manifest, bases, makers)
+            size_bytes = self._put(bundle, manifest, raw, (family, release), held, makers)
             signed.write(self._place)
         return Published(
             family=family,
@@ -308,11 +308,6 @@ class Registry:
 
     def _publish_again(self, held: Held, known: Release, floor: int | None) -> Published:
         """A bundle that is a release already; its floor may rise."""
-        if known.revoked:
-            raise RefusedError(
-                f"this bundle is {known.family} release {known.release}, which was revoked: {known.revoked}; "
-                "publish another one"
-            )
         if floor in {None, known.floor}:
             outcome, lowest = self._finish(held), known.floor
         else:
@@ -342,14 +337,36 @@ class Registry:
             delegate(edition.targets(), name, f"models/{family}/*", keys)
         return edition.family(family)
 
-    def _put(self, bundle: Path, manifest: Manifest, raw: bytes, release: tuple[str, int]) -> int:
-        """Files first, then the manifest that names them; deltas come last. Returns the bytes written."""
+    def _put(
+        self,
+        bundle: Path,
+        manifest: Manifest,
+        raw: bytes,
+        release: tuple[str, int],
+        held: Held,
+        makers: Sequence[OfferMaker],
+    ) -> int:
+        """Write what is not there: files, the manifest that names them, then deltas. Returns the bytes written."""
+        family, number = release
         size_bytes = put_files(self._place, bundle, manifest)
-        self._place.write(target_file(*release, hashlib.sha256(raw).hexdigest()), raw)
-        return size_bytes + len(raw)
+        path = target_file(family, number, hashlib.sha256(raw).hexdigest())
+        if self._place.size(path) != len(raw):
+            self._place.write(path, raw)
+            size_bytes += len(raw)
+        before = [each for each in releases_of(held, family) if each.release < number] if makers else []
+        bases = [self._manifest(each) for each in before[-_BASES:]]
+        return size_bytes + offer_deltas(self._place, manifest, bases, makers)
 
     def _manifest(self, release: Release) -> Manifest:
         return decode_manifest(self._place.read(target_file(release.family, release.release, release.sha256)))
+
+
+def _refuse_revoked(known: Release) -> None:
+    if known.revoked:
+        raise RefusedError(
+            f"this bundle is {known.family} release {known.release}, which was revoked: {known.revoked}; publish "
+            "another one"
+        )
 
 
 def _raise_floor(signed: Targets, family: str, floor: int | None, *, most: int) -> int:

@@ -9,8 +9,10 @@ import shutil
 import uuid
 from pathlib import Path
 
+import fsspec
 import pytest
 import zstandard
+from fsspec.implementations.memory import MemoryFileSystem
 
 from edge.central.registry import place as places
 from edge.central.registry.audit import audit
@@ -198,6 +200,25 @@ def test_a_store_behind_a_url_serves_as_well(tmp_path: Path) -> None:
     assert raw == (folder / "manifest.json").read_bytes()
 
 
+class _Broken(MemoryFileSystem):
+    protocol = "broken"
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        raise RuntimeError("no credentials")
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: object) -> bytes:
+        raise OSError(errno.EIO, "the line is dead")
+
+
+def test_what_a_store_complains_of_is_one_sentence() -> None:
+    fsspec.register_implementation("broken", _Broken, clobber=True)
+    place = open_place("broken://x")
+    with pytest.raises(RepositoryError, match=r"broken://x/trust\.bin: no credentials"):
+        place.size("trust.bin")
+    with pytest.raises(RepositoryError, match=r"broken://x/trust\.bin: the line is dead"):
+        place.read("trust.bin")
+
+
 def test_a_url_that_nobody_can_open_is_one_sentence() -> None:
     with pytest.raises(InputError, match="nonsense://x cannot be opened: Protocol not known"):
         open_place("nonsense://x")
@@ -281,6 +302,9 @@ def test_every_damaged_blob_is_told_at_once(fleet: Fleet) -> None:
     assert len(problems) == 2
     assert f"{paths[0]} is damaged: 0 bytes" in problems[0]
     assert "is not there" in problems[1]
+    again = fleet.registry().publish(folder)
+    assert (again.is_new, again.size_bytes > 4000) == (False, True)
+    assert audit(fleet.place, fleet.clock).problems == ()
 
 
 def test_another_fleets_registry_is_told_by_its_first_root(fleet: Fleet, tmp_path: Path) -> None:
