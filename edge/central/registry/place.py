@@ -211,4 +211,4 @@ def _asking(what: str) -> Iterator[None]:
         except OSError:
             raise
         except Exception as err:
-            raise RepositoryError(f"{what}: {err or type(err).__name__}") from err
+            raise RepositoryError(f"{what}: {str(err) or type(err).__name__}") from err

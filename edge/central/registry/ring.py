@@ -297,7 +297,7 @@ def signature(signer: Signer, payload: bytes, what: str) -> Signature:
     try:
         return signer.sign(payload)
     except Exception as err:  # a token's library has errors of its own, and is mostly not installed
-        raise InputError(f"the key for {what} did not sign: {err or type(err).__name__}") from err
+        raise InputError(f"the key for {what} did not sign: {str(err) or type(err).__name__}") from err
 
 
 def _import_from_token(uri: str, pin: Callable[[str], str]) -> tuple[str, SSlibKey]:
@@ -310,8 +310,8 @@ def _import_from_token(uri: str, pin: Callable[[str], str]) -> tuple[str, SSlibK
         return HSMSigner.import_(number, label, pin)
     except UnsupportedLibraryError as err:
         raise MissingExtraError("python-pkcs11, which reads keys on tokens,", "hsm") from err
-    except ValueError as err:
-        raise InputError(f"{uri}: {err}") from err
+    except Exception as err:  # a token's library has errors of its own
+        raise InputError(f"{uri}: {str(err) or type(err).__name__}") from err
 
 
 def key_on_token(uri: str) -> tuple[int | None, str | None]:
