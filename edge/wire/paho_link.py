@@ -123,7 +123,7 @@ class Link:
         except (OSError, ValueError) as err:  # ValueError: a host that is no name
             raise WireError(f"cannot connect ({err})") from err
         self._check(rc)
-        sock = self._client.socket()
+        sock: Any = self._client.socket()
         if sock is not None:
             # Else a small message waits for the broker's delayed ACK of the one before: 40 ms for every question asked.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
