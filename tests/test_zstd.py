@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from edge.errors import ProtocolError
-from edge.zstd import MAX_WINDOW_BYTES, is_packed, pack, unpack, unpack_stream
+from edge.zstd import is_packed, pack, unpack, unpack_stream
 
 RAW = os.urandom(100_000) + bytes(1_000_000)
 
@@ -28,10 +28,12 @@ def test_a_stream_comes_back_in_small_pieces() -> None:
 
 
 def test_a_stream_of_level_19_is_read_and_one_that_needs_more_memory_is_refused() -> None:
-    raw = os.urandom(3 * MAX_WINDOW_BYTES)
+    raw = os.urandom(1_000_000) * 12
     assert b"".join(stream(pack(raw, level=19), len(raw))) == raw
+    wide = zstandard.ZstdCompressionParameters.from_level(1, window_log=25)
+    compressor = zstandard.ZstdCompressor(compression_params=wide).compressobj()
     with pytest.raises(ProtocolError, match="does not unpack"):
-        stream(pack(raw, level=22), len(raw))
+        stream(compressor.compress(raw) + compressor.flush(), len(raw))
 
 
 def test_a_stream_that_holds_more_than_it_should_is_cut_off() -> None:

@@ -8,6 +8,7 @@ Thread: `updates`.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from edge.errors import NotInRepositoryError, NotNowError, RepositoryError
 from edge.wire.worker import Backoff
 
 __all__ = ["Budget", "Tries"]
+
+_LATER = 1.25  # at most so many times as late as told: a fleet that was told the same time must not come at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class Tries:
         self._clock = clock
         self._stopping = stopping
         self._backoff = Backoff(budget.retry_min_s, budget.retry_max_s)
+        self._random = secrets.SystemRandom()
         self._away_s = 0.0
         self.failures = failures
 
@@ -54,13 +58,16 @@ class Tries:
         """
         if isinstance(error, NotInRepositoryError):
             raise error
-        wait_s = self._backoff.next_s()
         if isinstance(error, NotNowError):
-            wait_s += error.retry_after_s
+            # A share that is used up comes back in a fraction of a second; asked again in vain, we wait longer.
+            is_told = error.retry_after_s > 0 and self._away_s == 0
+            wait_s = error.retry_after_s * self._random.uniform(1.0, _LATER) if is_told else self._backoff.next_s()
+            wait_s = max(wait_s, error.retry_after_s)
             self._away_s += wait_s
             if self._away_s > self._budget.away_s:
                 raise RepositoryError(f"given up after {self._away_s / 3600:.0f} hours: {error}") from error
         else:
+            wait_s = self._backoff.next_s()
             self.failures += 1
             if self.failures >= self._budget.tries:
                 raise RepositoryError(f"given up after {self.failures} tries: {error}") from error

@@ -340,6 +340,21 @@ def test_told_to_come_again_later_it_does_not_come_before(bench: Bench) -> None:
     assert bench.clock.monotonic_s() - began_s >= 600
 
 
+def test_a_share_that_comes_back_soon_is_used_soon(bench: Bench) -> None:
+    digest = bench.repository.put(LARGE)
+    is_empty = [False]
+
+    def before(what: str) -> None:
+        is_empty[0] = not is_empty[0]
+        if what == digest and is_empty[0]:
+            raise NotNowError("busy", retry_after_s=0.25)
+
+    bench.repository.before = before
+    began_s = bench.clock.monotonic_s()
+    assert bench.fetch(digest, len(LARGE))
+    assert 0.75 <= bench.clock.monotonic_s() - began_s <= 4 * 0.25 * 1.25
+
+
 def test_what_is_not_there_is_not_asked_for_again(bench: Bench) -> None:
     with pytest.raises(NotInRepositoryError):
         bench.fetch("ab" * 32, 1000)

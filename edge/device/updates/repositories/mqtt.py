@@ -46,6 +46,8 @@ _GONE, _LATER = 404, 429
 _MAX_RETRY_AFTER_S = 3600.0
 # Blocks at QoS 0 may be overtaken by the message that says that all were sent.
 _STRAGGLERS_S = 0.2
+# How soon a lost connection is noticed: before the wire, which waits half a second at least, has another.
+_LOOK_S = 0.25
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,11 +186,8 @@ class MqttRepository:
             raise NotNowError(f"{self.name}: {err}") from err
 
     def _reply(self, waiting: _Waiting) -> Reply:
-        until_s = self._clock.monotonic_s() + self._patience_s
-        while waiting.reply is None:
-            if not self._clock.wait(waiting.bell, until_s - self._clock.monotonic_s()):
-                raise NotNowError(f"{self.name}: the centre has not answered in {self._patience_s:g} s")
-            waiting.bell.clear()
+        if not self._rings(waiting, self._patience_s) or waiting.reply is None:
+            raise self._silent()
         if isinstance(waiting.reply, Refusal):
             raise self._refused(waiting.reply)
         return waiting.reply
@@ -209,11 +208,23 @@ class MqttRepository:
             if isinstance(reply, Refusal):
                 raise self._refused(reply)
             is_sent = isinstance(reply, BlocksSent)
-            if self._clock.wait(waiting.bell, _STRAGGLERS_S if is_sent else self._patience_s):
+            if self._rings(waiting, _STRAGGLERS_S if is_sent else self._patience_s):
                 continue
             if count or is_sent:
                 return
-            raise NotNowError(f"{self.name}: the centre has not answered in {self._patience_s:g} s")
+            raise self._silent()
+
+    def _rings(self, waiting: _Waiting, timeout_s: float) -> bool:
+        """Wait until something arrives; false after `timeout_s`, or when the connection, and the ask with it, is lost."""
+        until_s = self._clock.monotonic_s() + timeout_s
+        while not self._clock.wait(waiting.bell, min(_LOOK_S, until_s - self._clock.monotonic_s())):
+            if self._clock.monotonic_s() >= until_s or not self._wire.is_connected:
+                return False
+        return True
+
+    def _silent(self) -> NotNowError:
+        why = f"in {self._patience_s:g} s" if self._wire.is_connected else "before the connection was lost"
+        return NotNowError(f"{self.name}: the centre has not answered {why}")
 
     def _refused(self, refusal: Refusal) -> RepositoryError:
         what = f"{self.name}: the centre refused ({refusal.status}): {refusal.why}"
