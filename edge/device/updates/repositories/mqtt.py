@@ -215,7 +215,7 @@ class MqttRepository:
             raise self._silent()
 
     def _rings(self, waiting: _Waiting, timeout_s: float) -> bool:
-        """Wait until something arrives; false after `timeout_s`, or when the connection, and the ask with it, is lost."""
+        """Wait until something arrives; false after `timeout_s`, or when the ask was lost with its connection."""
         until_s = self._clock.monotonic_s() + timeout_s
         while not self._clock.wait(waiting.bell, min(_LOOK_S, until_s - self._clock.monotonic_s())):
             if self._clock.monotonic_s() >= until_s or not self._wire.is_connected:
