@@ -17,7 +17,8 @@ The type says what to do next; the supervisor and the command line hold that tab
     |   `-- OutOfTimeError  it did not end in time                               exit 6
     |-- TrustError          not signed as it must be; nothing of it is used          exit 77
     |-- RepositoryError     models cannot be fetched now; try again with back-off
-    |   `-- NotInRepositoryError  it is not there; asking again will not help
+    |   |-- NotInRepositoryError  it is not there; asking again will not help
+    |   `-- NotNowError     nobody answers, or asks for patience; waiting is no failed try
     |-- InferenceError      this input failed; the next one may work
     |-- SourceError         a camera or stream went away; reopen with back-off
     |-- WireError           the broker is away; reconnect with back-off
@@ -41,6 +42,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "NotInRepositoryError",
+    "NotNowError",
     "OutOfMemoryError",
     "OutOfTimeError",
     "ProtocolError",
@@ -144,6 +146,14 @@ class RepositoryError(EdgeError):
 
 class NotInRepositoryError(RepositoryError):
     """The repository answered, and has no such file."""
+
+
+class NotNowError(RepositoryError):
+    """Nobody answers now, or asks to come again in `retry_after_s` seconds (0: it did not say)."""
+
+    def __init__(self, why: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
 
 
 class InferenceError(EdgeError):

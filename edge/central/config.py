@@ -19,7 +19,7 @@ from edge.errors import ConfigError, InputError
 from edge.toml import Document, parse, read_text
 from edge.wire.config import BROKER_FILES, BrokerConfig
 
-__all__ = ["CentralConfig", "IngestConfig", "load_config"]
+__all__ = ["CentralConfig", "IngestConfig", "RegistryConfig", "load_config"]
 
 _SQLITE = "sqlite:///"
 
@@ -33,11 +33,24 @@ class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     queue: Annotated[int, Meta(ge=1)] = 256  # messages between wire and disk; brokers send 20 before an ack, or as told
 
 
+class RegistryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Signed models, and what devices may fetch of them."""
+
+    path: str | None = (
+        None  # a folder, or a URL that fsspec reaches, as s3://bucket/models; None: devices get no models
+    )
+    # For each device: a model of 20 MB takes it two seconds. Lower leaves the link to results for longer.
+    device_bytes_per_s: Annotated[int, Meta(ge=65_536)] = 16_777_216
+    # For all of them: more than the broker's link carries makes every device wait for the slowest.
+    total_bytes_per_s: Annotated[int, Meta(ge=65_536)] = 134_217_728
+
+
 class CentralConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of central.toml."""
 
     broker: BrokerConfig = BrokerConfig()
     ingest: IngestConfig = IngestConfig()
+    registry: RegistryConfig = RegistryConfig()
     database: str = "sqlite:///central.db"  # or just the path
     fleet: str | None = None  # None: every fleet on this broker
     # Unique on its broker: with the same id twice the broker throws the two out in turn.
@@ -61,7 +74,8 @@ def load_config(path: Path) -> CentralConfig:
         key: str(_under(folder, value)) for key in BROKER_FILES if (value := getattr(config.broker, key)) is not None
     }
     database = config.database if document.get(("database",)) is None else _database(folder, config.database)
-    return replace(config, broker=replace(config.broker, **files), database=database)
+    broker = replace(config.broker, **files)
+    return replace(config, broker=broker, registry=_registry(folder, config.registry), database=database)
 
 
 def _check_fleet(document: Document) -> None:
@@ -85,6 +99,12 @@ def _database(folder: Path, database: str) -> str:
     if "://" in database and not database.startswith(_SQLITE):
         return database
     return f"{_SQLITE}{_under(folder, database.removeprefix(_SQLITE))}"
+
+
+def _registry(folder: Path, registry: RegistryConfig) -> RegistryConfig:
+    if registry.path is None or "://" in registry.path:
+        return registry
+    return replace(registry, path=str(_under(folder, registry.path)))
 
 
 def _under(folder: Path, value: str) -> Path:

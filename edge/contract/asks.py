@@ -23,6 +23,7 @@ __all__ = [
     "Ask",
     "Block",
     "BlocksAsk",
+    "BlocksSent",
     "FilesAsk",
     "FilesReply",
     "Offer",
@@ -89,8 +90,21 @@ class TimeReply(Struct, frozen=True, kw_only=True, tag="time"):
     token: bytes
 
 
+class BlocksSent(Struct, frozen=True, kw_only=True, tag="sent"):
+    """The blocks of an ask were sent, `count` of them (past the end there are none); what has not arrived is lost.
+
+    A device that never sees it goes by its own patience.
+    """
+
+    id: int
+    count: int
+
+
 class Refusal(Struct, frozen=True, kw_only=True, tag="refusal"):
-    """Why there is no answer. `status` as in HTTP: 404 not there, 413 too large, 429 later, 5xx the centre's fault."""
+    """Why there is no answer. `status` as in HTTP: 404 not there, 413 too large, 429 later, 5xx the centre's fault.
+
+    `id` is 0 where the ask could not be read.
+    """
 
     id: int
     status: int
@@ -98,7 +112,7 @@ class Refusal(Struct, frozen=True, kw_only=True, tag="refusal"):
     retry_after_s: float = 0.0
 
 
-Reply: TypeAlias = FilesReply | TimeReply | Refusal
+Reply: TypeAlias = FilesReply | TimeReply | BlocksSent | Refusal
 
 
 class Block(Struct, frozen=True, kw_only=True):

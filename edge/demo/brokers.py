@@ -46,7 +46,7 @@ class Broker:
         self._command = module_command("edge.demo.embedded", "--port", str(self.port))
         if self.name == "mosquitto" and found is not None:
             config = folder / "mosquitto.conf"
-            config.write_text(f"listener {self.port} {HOST}\nallow_anonymous true\n", "utf-8")
+            config.write_text(f"listener {self.port} {HOST}\nallow_anonymous true\nset_tcp_nodelay true\n", "utf-8")
             self._command = (found, "-c", str(config))
         self._children = children
         self._clock = clock

@@ -26,7 +26,7 @@ from msgspec import NODEFAULT, Meta, Struct
 import edge.cli
 from converters.judge.profile_store import BOARDS
 from converters.ladder.recipes import LADDER
-from edge.central.config import CentralConfig, IngestConfig
+from edge.central.config import CentralConfig, IngestConfig, RegistryConfig
 from edge.commands.model_options import model_options
 from edge.compute.gate_config import GateConfig
 from edge.contract import manifest
@@ -63,7 +63,12 @@ DEVICE: dict[str, type[Struct]] = {
     "[pipeline.hints]": ModelHints,
     "[pipeline.record]": RecordConfig,
 }
-CENTRAL: dict[str, type[Struct]] = {"at the top": CentralConfig, "[broker]": BrokerConfig, "[ingest]": IngestConfig}
+CENTRAL: dict[str, type[Struct]] = {
+    "at the top": CentralConfig,
+    "[broker]": BrokerConfig,
+    "[ingest]": IngestConfig,
+    "[registry]": RegistryConfig,
+}
 
 MANIFEST: dict[str, tuple[type[Struct], ...]] = {
     "The file": (manifest.Manifest, manifest.Variant, manifest.BundleFile),
@@ -266,7 +271,16 @@ def _is_table(hint: Any) -> bool:
     return all(isinstance(each, type) and issubclass(each, Struct) for each in arguments)
 
 
-_UNITS = {"_s": "seconds", "_ms": "ms", "_mb": "MB", "_kb": "KB", "_px": "pixels", "_bytes": "bytes", "fps": "a second"}
+_UNITS = {
+    "_bytes_per_s": "bytes a second",
+    "_s": "seconds",
+    "_ms": "ms",
+    "_mb": "MB",
+    "_kb": "KB",
+    "_px": "pixels",
+    "_bytes": "bytes",
+    "fps": "a second",
+}
 
 
 def _unit(key: str) -> str:

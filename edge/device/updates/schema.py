@@ -17,9 +17,9 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     # The signed bytes behind the marks, by file name; python-tuf's folder is a cache of these.
     "CREATE TABLE IF NOT EXISTS trusted (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID",
-    # Files on their way: one bit a block, and what was spent on it.
+    # Files on their way: one bit a block, what was spent on it, and how often it was begun anew.
     (
         "CREATE TABLE IF NOT EXISTS fetch (sha256 TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL, have BLOB NOT NULL,"
-        " spent_bytes INTEGER NOT NULL, attempts INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+        " spent_bytes INTEGER NOT NULL, attempts INTEGER NOT NULL, restarts INTEGER NOT NULL) STRICT, WITHOUT ROWID"
     ),
 )
