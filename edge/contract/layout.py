@@ -18,16 +18,48 @@ from __future__ import annotations
 import re
 
 from edge.contract.asks import check_digest
+from edge.contract.trust import target_path
 from edge.errors import ProtocolError
 
-__all__ = ["MAX_TRUST_BYTES", "TRUST_FILE", "blob_path", "check_path", "offers_path"]
+__all__ = [
+    "MAX_TRUST_BYTES",
+    "TIMESTAMP_FILE",
+    "TRUST_FILE",
+    "blob_path",
+    "check_path",
+    "metadata_name",
+    "metadata_path",
+    "offers_path",
+    "target_file",
+]
 
+TIMESTAMP_FILE = "metadata/timestamp.json"  # the one file of metadata that is replaced; all others have a version
 TRUST_FILE = "trust.bin"
 MAX_TRUST_BYTES = 4 * 1024 * 1024  # unpacked: 30,000 targets and 256 roots; anything above is an attack
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _PATH = re.compile(rf"(?:metadata|targets|offers)(?:/{_PART}){{1,4}}")
 _MAX_PATH = 255
+
+
+def metadata_name(role: str, version: int) -> str:
+    """The file of a role in one version: "7.models-digits.json"; the timestamp's has no version."""
+    return "timestamp.json" if role == "timestamp" else f"{version}.{role}.json"
+
+
+def metadata_path(role: str, version: int) -> str:
+    """The same, within the repository."""
+    return f"metadata/{metadata_name(role, version)}"
+
+
+def target_file(family: str, release: int, digest: str) -> str:
+    """The manifest of a release, under its digest: "targets/models/digits/<sha256>.7.json".
+
+    Raises:
+        InputError, ProtocolError: no family, no release or no digest.
+    """
+    folder, _, name = target_path(family, release).rpartition("/")
+    return f"targets/{folder}/{check_digest(digest)}.{name}"
 
 
 def blob_path(digest: str) -> str:

@@ -14,7 +14,7 @@ from edge.zstd import is_packed
 from edge.zstd import pack as zstd_pack
 from edge.zstd import unpack as zstd_unpack
 
-__all__ = ["MAX_UNPACKED_BYTES", "compress", "pack_batch", "unpack", "unpack_batch"]
+__all__ = ["MAX_UNPACKED_BYTES", "pack_batch", "unpack", "unpack_batch"]
 
 MAX_UNPACKED_BYTES = 4 * 1024 * 1024  # sixty-four times what a device sends; anything above is an attack
 
@@ -27,19 +27,6 @@ def pack_batch(batch: Batch) -> bytes:
         return zstd_pack(raw)
     except MissingExtraError:
         return raw
-
-
-def compress(raw: bytes, *, level: int = _LEVEL) -> bytes:
-    """One zstd frame that says its size.
-
-    Raises:
-        MissingExtraError: zstandard is not installed.
-    """
-    zstandard = _zstandard()
-    if zstandard is None:
-        raise MissingExtraError("zstandard", "mqtt")
-    packed: bytes = zstandard.ZstdCompressor(level=level).compress(raw)
-    return packed
 
 
 def unpack_batch(payload: bytes) -> Batch:

@@ -13,15 +13,15 @@ import hashlib
 from msgspec import Struct
 
 from edge.central.registry.files import listed_in, read_offers
-from edge.central.registry.layout import TRUST, blob_path, metadata_path, target_file
 from edge.central.registry.place import Place
 from edge.central.registry.releases import Release, releases_of
 from edge.central.registry.roles import Held, load, utc
 from edge.clock import Clock
+from edge.contract.layout import MAX_TRUST_BYTES, TRUST_FILE, blob_path, metadata_path, target_file
 from edge.contract.manifest import decode_manifest
 from edge.contract.trust import decode_trust_update
 from edge.errors import EdgeError, NotInRepositoryError, ProtocolError, RepositoryError, TrustError
-from edge.wire.packing import unpack
+from edge.zstd import unpack
 
 __all__ = ["Audit", "audit"]
 
@@ -107,12 +107,12 @@ def _check_trust(place: Place, held: Held, problems: list[str]) -> tuple[str, ..
     if not held.is_complete:
         return ("offline keys signed what no snapshot names yet; where the online keys are: edge registry refresh",)
     try:
-        files = decode_trust_update(unpack(place.read(TRUST))).files
+        files = decode_trust_update(unpack(place.read(TRUST_FILE), most_bytes=MAX_TRUST_BYTES, what=TRUST_FILE)).files
     except NotInRepositoryError:
         files = {}
     except ProtocolError as err:
-        problems.append(f"{TRUST} is damaged ({err}); make it again with: edge registry refresh")
+        problems.append(f"{TRUST_FILE} is damaged ({err}); make it again with: edge registry refresh")
         return ()
     if files != held.files():
-        return (f"{TRUST} is behind the metadata; make it again with: edge registry refresh",)
+        return (f"{TRUST_FILE} is behind the metadata; make it again with: edge registry refresh",)
     return ()

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from edge.central.registry.layout import TRUST
 from edge.central.registry.place import Place
 from edge.central.registry.ring import KeyRing, signature
 from edge.central.registry.roles import Held, Piece, parse
+from edge.contract.layout import TRUST_FILE
 from edge.contract.trust import TrustUpdate, encode_trust_update, family_role
 from edge.errors import NotInRepositoryError
-from edge.wire.packing import compress
+from edge.zstd import pack
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer, SSlibKey
@@ -231,11 +231,11 @@ def first_held(
 
 def write_trust(place: Place, held: Held) -> bool:
     """Write the trust update where it is not this one already; true when it was not."""
-    content = compress(encode_trust_update(TrustUpdate(files=held.files())), level=_TRUST_LEVEL)
+    content = pack(encode_trust_update(TrustUpdate(files=held.files())), level=_TRUST_LEVEL)
     try:
-        if place.read(TRUST) == content:
+        if place.read(TRUST_FILE) == content:
             return False
     except NotInRepositoryError:
         pass
-    place.write(TRUST, content)
+    place.write(TRUST_FILE, content)
     return True

@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from edge.central.registry.layout import blob_path, offers_path
 from edge.central.registry.place import Place
 from edge.contract.asks import Offer, Offers, decode_offers, encode_offers
+from edge.contract.layout import blob_path, offers_path
 from edge.contract.manifest import BundleFile, Manifest, Variant
 from edge.dropin.bundle import path_inside
 from edge.errors import EdgeError, ManifestError, NotInRepositoryError, ProtocolError
 from edge.reading import read_whole
-from edge.wire.packing import compress
+from edge.zstd import pack
 
 __all__ = ["MOST_SHARE", "OfferMaker", "listed_in", "offer_deltas", "put_files", "read_offers"]
 
@@ -54,8 +54,8 @@ def put_files(place: Place, folder: Path, manifest: Manifest) -> int:
         if place.size(blob_path(listed.sha256)) != len(content):
             place.write(blob_path(listed.sha256), content)
             size_bytes += len(content)
-        if not _is_offered(place, listed.sha256, "") and len(compress(content)) <= _WORTH_TRYING * len(content):
-            size_bytes += _offer(place, listed.sha256, len(content), compress(content, level=_LEVEL), base=None)
+        if not _is_offered(place, listed.sha256, "") and len(pack(content)) <= _WORTH_TRYING * len(content):
+            size_bytes += _offer(place, listed.sha256, len(content), pack(content, level=_LEVEL), base=None)
     return size_bytes
 
 

@@ -3,7 +3,7 @@
 Promises: in a folder a file is there whole or not at all, also after a power cut, and one process at a time changes the
 repository. A store behind a URL gives what it gives: S3 and its like put whole objects; nobody locks them, so change
 such a repository from one place only.
-Leaves out: what the files hold (`layout`, `roles`).
+Leaves out: what the files hold (`contract.layout`, `roles`).
 Thread: any.
 """
 
@@ -25,7 +25,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Place(Protocol):
-    """Files by path, as `layout` spells them."""
+    """Files by path, as `contract.layout` spells them."""
 
     @property
     def name(self) -> str:

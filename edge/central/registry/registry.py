@@ -20,7 +20,6 @@ from msgspec.structs import replace
 
 from edge.central.registry.edition import Edition, Signed, delegate, write_trust
 from edge.central.registry.files import OfferMaker, offer_deltas, put_files
-from edge.central.registry.layout import TRUST, target_file
 from edge.central.registry.place import Place
 from edge.central.registry.releases import (
     Release,
@@ -34,6 +33,7 @@ from edge.central.registry.ring import KeyRing, signature
 from edge.central.registry.roles import LAST_FIELD, Held, floor_of, load, utc
 from edge.clock import Clock
 from edge.contract.ids import check_name
+from edge.contract.layout import TRUST_FILE, target_file
 from edge.contract.manifest import Manifest, decode_manifest
 from edge.contract.trust import (
     ASSIGNMENTS_ROLE,
@@ -261,7 +261,7 @@ class Registry:
         Raises:
             NotInRepositoryError, RepositoryError: there is none.
         """
-        return self._place.read(TRUST)
+        return self._place.read(TRUST_FILE)
 
     def sign_assignment(self, assignment: Assignment) -> bytes:
         """What `dn/want` retains: an encoded `contract.trust.Signed`.

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from edge.central.registry.layout import TIMESTAMP, metadata_name, metadata_path
 from edge.central.registry.place import Place
+from edge.contract.layout import TIMESTAMP_FILE, metadata_name, metadata_path
 from edge.contract.trust import FLOOR_FIELD, family_role
 from edge.errors import MissingExtraError, NotInRepositoryError, RepositoryError, TrustError
 
@@ -140,13 +140,13 @@ def load(place: Place) -> Held:
         MissingExtraError: python-tuf is not installed.
     """
     try:
-        stamp = place.read(TIMESTAMP)
+        stamp = place.read(TIMESTAMP_FILE)
     except NotInRepositoryError as err:
         raise NotInRepositoryError(f"{place.name} is no registry; make one with: edge keys init") from err
     roots = _load_roots(place)
     root = roots[-1].signed
     timestamp: Piece[Timestamp] = parse("timestamp", stamp, place.name)
-    with _trusting(f"{place.name}/{TIMESTAMP}"):
+    with _trusting(f"{place.name}/{TIMESTAMP_FILE}"):
         root.verify_delegate("timestamp", timestamp.metadata.signed_bytes, timestamp.metadata.signatures)
     snapshot = _load_snapshot(place, root, timestamp.signed)
     meta = snapshot.signed.meta

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from edge.central.registry.edition import OFFLINE_DAYS, ROOT_DAYS, Edition, Signed, delegate, first_held, sign
-from edge.central.registry.layout import TIMESTAMP
 from edge.central.registry.place import FolderPlace, Place
 from edge.central.registry.ring import ONLINE_ROLES, KeyEntry, KeyRing
 from edge.central.registry.roles import FAMILY_PREFIX, Held, load, utc
 from edge.clock import Clock
 from edge.contract.ids import check_name
+from edge.contract.layout import TIMESTAMP_FILE
 from edge.contract.trust import ASSIGNMENTS_ROLE, TIME_ROLE, family_role
 from edge.errors import InputError
 
@@ -87,7 +87,7 @@ def begin(place: Place, ring: KeyRing, plan: Plan, clock: Clock) -> Held:
     plan.check()
     _check_apart(place, ring)
     with place.lock():
-        if place.size(TIMESTAMP) is not None:
+        if place.size(TIMESTAMP_FILE) is not None:
             raise InputError(f"{place.name} is a registry already, with keys of its own; name another place")
         now = utc(clock.wall_ms())
         keys = {

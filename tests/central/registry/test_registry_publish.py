@@ -17,10 +17,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 from edge.central.registry import place as places
 from edge.central.registry.audit import audit
 from edge.central.registry.files import read_offers
-from edge.central.registry.layout import blob_path
 from edge.central.registry.place import FolderPlace, UrlPlace, open_place
 from edge.central.registry.ring import KeyRing
 from edge.central.registry.rotation import Plan, begin
+from edge.contract.layout import blob_path
 from edge.contract.manifest import decode_manifest
 from edge.errors import (
     ChildError,
