@@ -101,7 +101,10 @@ def _words(items: tuple[Item, ...]) -> str:
     if not items:
         return "nothing"
     # A no-break space: a line may end between two answers, and not between an answer and its score.
-    told = [f"{item.label}\N{NO-BREAK SPACE}{item.score if item.value is None else item.value:.3g}" for item in items[:_SHOWN_ITEMS]]
+    told = [
+        f"{item.label}\N{NO-BREAK SPACE}{item.score if item.value is None else item.value:.3g}"
+        for item in items[:_SHOWN_ITEMS]
+    ]
     return ", ".join(told) + (", ..." if len(items) > _SHOWN_ITEMS else "")
 
 
