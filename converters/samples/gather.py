@@ -23,7 +23,7 @@ import numpy as np
 from converters.samples.arrays import Samples
 from converters.samples.files import (
     TRUTH_NAMES,
-    load_function,
+    function_rows,
     parse_numbers,
     read_archive,
     read_utf8,
@@ -90,7 +90,7 @@ def gather(
     text, path = str(origin), Path(origin)
     code, colon, function = text.rpartition(":")
     if colon and code.endswith(".py"):
-        return _finished(reader.from_values(load_function(code, function)(), "sample"), manifest, signature, text, most)
+        return _finished(reader.from_values(function_rows(code, function), "sample"), manifest, signature, text, most)
     if path.is_dir():
         rows = reader.from_folder(path, most)
     elif not path.exists():

@@ -124,7 +124,7 @@ def _many(array: Array, classes: int | None, origin: str) -> Array:
     if not np.isin(rows, (0, 1)).all() or classes not in {None, rows.shape[1]}:
         wanted = "" if classes is None else f"{classes} "
         raise MediaError(
-            f"{origin}: labels of {rows.shape[1]} numbers a sample; expected {wanted}numbers of 0 or 1 for a model that "
-            "may give several labels"
+            f"{origin}: labels of {rows.shape[1]} numbers a sample; expected {wanted}numbers of 0 or 1, for a "
+            "model may give several labels"
         )
     return rows.astype(np.int64)

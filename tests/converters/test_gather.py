@@ -261,3 +261,42 @@ def test_numbers_that_an_integer_input_cannot_hold_are_refused(tmp_path: Path, d
         _gather(tmp_path / "n.npz", TensorInput(), _port(1, 2, dtype=dtype))
     np.savez(tmp_path / "n.npz", x=np.array([[0.0, 1.0], [1.0, 3.0]]))
     assert _gather(tmp_path / "n.npz", TensorInput(), _port(1, 2, dtype=dtype)).inputs[0].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("def rows():\n    return 1 / 0\n", r"rows of d\.py fails: ZeroDivisionError: division by zero \(line 2\)"),
+        (
+            "def rows():\n    yield [1, 2]\n    raise OSError('gone')\n",
+            r"rows of d\.py fails: OSError: gone \(line 3\)",
+        ),
+        ("def rows():\n    return 3\n", r"rows of d\.py fails: TypeError: 'int' object is not iterable"),
+        (
+            "import h2_that_is_nowhere\n",
+            r"d\.py fails when it is imported: ModuleNotFoundError: .*h2_that.* \(line 1\)",
+        ),
+        ("def lines():\n    return []\n", r"defines no function 'rows'"),
+        (None, "expected a Python file"),
+    ],
+)
+def test_a_function_that_fails_is_one_sentence_with_the_line(tmp_path: Path, code: str | None, sentence: str) -> None:
+    if code is not None:
+        (tmp_path / "d.py").write_text(code)
+    with pytest.raises(MediaError, match=sentence) as refusal:
+        _gather(f"{tmp_path / 'd.py'}:rows", TensorInput(), _port(1, 2))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_function_may_import_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "beside_the_samples.py").write_text("ROW = [1, 2]\n")
+    (tmp_path / "drawn.py").write_text("from beside_the_samples import ROW\ndef rows():\n    yield ROW\n")
+    assert len(_gather(f"{tmp_path / 'drawn.py'}:rows", TensorInput(), _port(1, 2))) == 1
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0c"])
+def test_only_the_end_of_a_line_ends_a_text(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "t.jsonl").write_bytes(f'{{"text": "one{mark}two"}}\r\n'.replace("\x0c", "\\f").encode())
+    (tmp_path / "t.txt").write_bytes(f"one{mark}two\r\n".encode())
+    for name in ("t.jsonl", "t.txt"):
+        assert _gather(tmp_path / name, _TEXT, _port(1, 16)).shown == (f"one{mark}two",)
