@@ -24,12 +24,11 @@ from converters.ladder.climb import Ladder
 from converters.ladder.plan import Facts, Step, plan
 from converters.ladder.workspace import Workspace, sha256_of
 from converters.options import Options
-from converters.outcome import Climbed, keep
+from converters.outcome import Climbed, keep, leaving_nothing
 from converters.report.screen import Progress, SilentProgress
 from converters.samples.arrays import write_arrays
 from converters.spec import Format, Group, Note, Report, Scheme, Source, Trial, TrialStatus
 from edge.clock import Clock, SystemClock
-from edge.errors import EdgeError
 from edge.golden import reordered
 
 __all__ = ["convert", "plan_for"]
@@ -53,14 +52,9 @@ def convert(options: Options, progress: Progress | None = None, clock: Clock | N
     began_s = watch.monotonic_s()
     is_new = not options.out.exists()
     with Workspace(options.out / "work") as workspace:
-        try:
+        with leaving_nothing(workspace, options.out, is_new=is_new):
             steps.step(1, _STEPS, "source")
             case = open_case(options, workspace, steps)
-        except EdgeError:
-            workspace.forget()
-            if is_new and options.out.exists() and not any(options.out.iterdir()):
-                options.out.rmdir()
-            raise
         engines = engines_for(options.targets, tuple(case.floats), is_offline=options.is_offline, tell=steps.detail)
         verifier = Verifier(engines, case.judge, case.evaluation.inputs, options.budget, threads=options.threads)
         steps.step(3, _STEPS, "ladder")

@@ -31,13 +31,26 @@ from edge.contract.manifest import (
 )
 from edge.contract.messages import Item
 
-__all__ = ["LOWEST_COSINE", "LOWEST_SQNR_DB", "Judge", "cosine", "is_within", "sqnr_db", "wilson"]
+__all__ = [
+    "LOWEST_COSINE",
+    "LOWEST_SQNR_DB",
+    "Judge",
+    "agreed",
+    "cosine",
+    "is_other_model",
+    "is_within",
+    "sqnr_db",
+    "wilson",
+]
 
 _Answer: TypeAlias = "tuple[Item, ...] | Array"  # of a segmentation its mask
 
 LOWEST_COSINE = 0.999  # without labels, beside the agreement
 LOWEST_SQNR_DB = 30.0  # for numbers: an error of 3 % of their size
 _CLIP = 1e4  # masks such as -1e9 are no answers
+_OTHER_DB = 3.0  # below it the error is as large as the answer
+_OTHER_SHARE = 0.5
+_BESIDE = ("top-1 agreement", "label agreement")  # in `Agreement.more`, where the truth decides
 _PERFECT_DB = 200.0  # identical numbers, whose ratio is infinite, which JSON cannot say
 _OVERLAP = 0.5  # IoU at which two boxes are one thing
 _MOST_NAMED = 64
@@ -179,13 +192,28 @@ def is_within(agreement: Agreement, budget: Budget) -> bool:
         return False
     if agreement.metric == "SQNR":
         return agreement.score >= (LOWEST_SQNR_DB if budget.min_metric is None else budget.min_metric)
-    if budget.min_metric is not None and agreement.score < budget.min_metric:
+    # The other way round a limit that is no number would let everything through.
+    if budget.min_metric is not None and not agreement.score >= budget.min_metric:
         return False
-    if agreement.score < agreement.reference - budget.max_drop - 1e-9:
+    if not agreement.score >= agreement.reference - budget.max_drop - 1e-9:
         return False
-    has_truth = agreement.metric in {"accuracy", "F1"}
+    has_truth = agreement.metric in _WITH_TRUTH.values()
     is_numeric = agreement.metric in {"top-k overlap", "matched boxes", "pixel agreement"}
     return has_truth or is_numeric or agreement.cosine >= LOWEST_COSINE
+
+
+def is_other_model(agreement: Agreement) -> bool:
+    """Whether the answers are another model's: the error is as large as the answer, and most answers differ.
+
+    Labels do not decide it: of two models that guess, one is as accurate as the other.
+    """
+    return agreement.sqnr_db < _OTHER_DB and agreed(agreement) < _OTHER_SHARE
+
+
+def agreed(agreement: Agreement) -> float:
+    """The share of answers that are the source's, which is beside the score where labels decide."""
+    beside = (agreement.more[name] for name in _BESIDE if name in agreement.more)
+    return next(beside, agreement.score)
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

@@ -115,7 +115,8 @@ def _from_one_hot(array: Array, classes: int | None, origin: str) -> Array:
             f"{origin}: labels of shape {array.shape[1:]} for each sample; expected a class number, or a row{wanted} "
             "with a single 1"
         )
-    return np.argmax(rows, axis=1)
+    classes_told: Array = np.argmax(rows, axis=1)
+    return classes_told
 
 
 def _many(array: Array, classes: int | None, origin: str) -> Array:

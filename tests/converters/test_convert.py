@@ -242,9 +242,9 @@ def test_verify_tells_a_variant_from_another_model(place: Path, done: tuple[Path
     own = api.verify(done[0] / "bundle", out=tmp_path / "own", **common, budget=Budget(max_drop=0.05))
     assert own.is_within_budget
     assert not (tmp_path / "own/bundle").exists()
-    other = api.verify(place / "other.tflite", out=tmp_path / "other", manifest=_MANIFEST, **common)
-    assert not other.is_within_budget
-    assert other.trials[0].runs[0].status is RunStatus.WRONG
+    with pytest.raises(RefusedError, match=r"^E311 other on "):
+        api.verify(place / "other.tflite", out=tmp_path / "other", manifest=_MANIFEST, **common)
+    assert store.read(tmp_path / "other/report.json").trials[0].runs[0].status is RunStatus.WRONG
 
 
 def test_files_that_are_there_become_a_bundle(place: Path, tmp_path: Path) -> None:
@@ -337,3 +337,62 @@ def test_a_plan_is_printed_and_nothing_written(
     assert shown.returncode == 0, shown.stderr
     assert "no: no representative data" in " ".join(shown.stdout.split())
     assert not (tmp_path / "p").exists()
+
+
+def _labelled(place: Path, folder: Path, truth: np.ndarray) -> Path:
+    np.savez(folder / "labelled.npz", x=np.load(place / "eval.npz")["x"], y=truth)
+    return folder / "labelled.npz"
+
+
+def _bundle(place: Path, out: Path, *names: str, **more) -> Report:
+    given = {
+        "against": place / "net.tflite",
+        "evaluation": place / "eval.npz",
+        "manifest": _MANIFEST,
+        "is_offline": True,
+        "targets": ("pc",),
+    }
+    return api.bundle([place / name for name in names], out=out, **(given | more))
+
+
+@pytest.mark.parametrize("is_labelled", [True, False])
+def test_the_file_of_another_model_is_never_bundled(place: Path, tmp_path: Path, *, is_labelled: bool) -> None:
+    """Labels that are noise make any two models alike: 0.12 of them are right by chance, whoever answers."""
+    noise = np.random.default_rng(3).integers(0, _CLASSES, 300)
+    given = {"evaluation": _labelled(place, tmp_path, noise)} if is_labelled else {}
+    with pytest.raises(
+        RefusedError, match=r"^E311 other on litert-2\.3: its answers are another model's: -?\d"
+    ) as said:
+        _bundle(place, tmp_path / "out", "net.tflite", "other.tflite", **given, budget=Budget(max_drop=0.5))
+    assert "\n" not in str(said.value)
+    assert not (tmp_path / "out/bundle").exists()
+    report = store.read(tmp_path / "out/report.json")
+    assert [trial.runs[0].status for trial in report.trials] == [RunStatus.PASSED, RunStatus.WRONG]
+    assert not report.is_within_budget
+    assert "E311" in {note.code for note in report.notes}
+
+
+def test_a_refusal_after_an_earlier_run_leaves_no_bundle_that_opens(place: Path, tmp_path: Path) -> None:
+    _bundle(place, tmp_path / "out", "net.tflite")
+    with pytest.raises(RefusedError):
+        _bundle(place, tmp_path / "out", "other.tflite")
+    assert not (tmp_path / "out/bundle/manifest.json").exists()
+
+
+def test_what_lacks_samples_is_refused_with_what_to_give(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="int8: no representative data; give --calib"):
+        _quantize(place, tmp_path / "out", calibration=None, recipes=("int8",))
+
+
+def test_bundling_leaves_nothing_where_it_fails_on_opening(place: Path, tmp_path: Path) -> None:
+    for change in ({"evaluation": "absent.npz"}, {"against": tmp_path / "absent.tflite"}):
+        with pytest.raises(EdgeError):
+            _bundle(place, tmp_path / "out", "net.tflite", **change)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_given_file_is_on_record_with_its_digest(place: Path, tmp_path: Path) -> None:
+    _bundle(place, tmp_path / "out", "net.tflite")
+    told = json.loads((tmp_path / "out/bundle/validation.json").read_bytes())
+    digest = hashlib.sha256((place / "net.tflite").read_bytes()).hexdigest()
+    assert [variant["sha256"] for variant in told["variants"]] == [digest]
