@@ -18,14 +18,16 @@ from msgspec.structs import replace
 
 from converters.bundle import BundleVariant, tolerance, withdraw, write_bundle
 from converters.case import Case
-from converters.explain import MOST_PICTURES, pictures
+from converters.explain import MOST_PICTURES, doubts, pictures
 from converters.judge.host import host
 from converters.judge.verify import Verifier
+from converters.ladder.choose import first_run
 from converters.ladder.recipes import file_name
 from converters.ladder.workspace import Workspace
 from converters.records import encode
 from converters.report import store
 from converters.report.screen import Progress
+from converters.samples.truth import classes_of
 from converters.spec import (
     Agreement,
     Format,
@@ -149,10 +151,10 @@ def _variant(case: Case, trial: Trial, golden: Golden, verifier: Verifier) -> Bu
 
 
 def _report(case: Case, climbed: Mapping[Format, Climbed], verifier: Verifier) -> Report:
-    notes = (*case.notes, *(note for one in climbed.values() for note in one.notes))
+    notes = (*case.notes, *_doubts(case, climbed), *(note for one in climbed.values() for note in one.notes))
     return Report(
         name=case.manifest.name,
-        command=case.options.command or f"edge convert {case.options.source} --out {case.options.out}",
+        command=case.options.command,
         source=case.source,
         floats=tuple(case.floats.values()),
         calibration=case.sampling.summary,
@@ -165,6 +167,14 @@ def _report(case: Case, climbed: Mapping[Format, Climbed], verifier: Verifier) -
         notes=notes,
         is_within_budget=all(_is_within(one) for one in climbed.values()),
     )
+
+
+def _doubts(case: Case, climbed: Mapping[Format, Climbed]) -> tuple[Note, ...]:
+    runs = (first_run(trial) for one in climbed.values() for trial in one.trials)
+    agreement = next((run.agreement for run in runs if run is not None and run.agreement is not None), None)
+    if agreement is None or case.evaluation.is_synthetic:
+        return ()
+    return doubts(agreement, classes_of(case.manifest, case.source.signature))
 
 
 def _pictures(case: Case, one: Climbed, verifier: Verifier) -> tuple[Picture, ...]:
