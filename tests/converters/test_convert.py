@@ -311,6 +311,9 @@ def test_the_command_line_says_the_same_with_exit_codes(
     assert all(len(line) <= 80 for line in shown.stdout.splitlines())
     missed = edge("quantize", place / "net.tflite", "--out", "b", *usual, "--min-metric", "2", "--recipe", "wo8")
     assert missed.returncode == 3
+    no_number = edge("quantize", place / "net.tflite", "--out", "n", *usual, "--min-metric", "nan")
+    assert no_number.returncode == 2
+    assert "'nan' is no number such as 0.95" in no_number.stderr
     refused = edge(
         "quantize",
         place / "net.tflite",
@@ -396,3 +399,40 @@ def test_a_given_file_is_on_record_with_its_digest(place: Path, tmp_path: Path) 
     told = json.loads((tmp_path / "out/bundle/validation.json").read_bytes())
     digest = hashlib.sha256((place / "net.tflite").read_bytes()).hexdigest()
     assert [variant["sha256"] for variant in told["variants"]] == [digest]
+
+
+def test_a_format_that_has_no_recipe_of_those_asked_for_is_left_out_and_said_so(place: Path, tmp_path: Path) -> None:
+    common = {"calibration": place / "calib.npz", "evaluation": place / "eval.npz", "manifest": _MANIFEST}
+    report = api.convert(
+        place / "net.tflite",
+        out=tmp_path / "out",
+        recipes=("int16x8",),
+        is_offline=True,
+        targets=("pc",),
+        budget=Budget(max_drop=0.05),
+        **common,
+    )
+    assert report.is_within_budget
+    assert [(trial.recipe.format, trial.recipe.name) for trial in report.trials] == [("tflite", "int16x8")]
+    assert [n.message for n in report.notes if n.code == "I221"] == ["no onnx file is made: it has no recipe int16x8"]
+    with pytest.raises(InputError, match="recipe int16x8 is of tflite, not of onnx"):
+        _quantize(place, tmp_path / "none", "net.onnx", recipes=("int16x8",))
+    assert not (tmp_path / "none").exists()
+
+
+def test_labels_that_are_noise_are_told(place: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(3).integers(0, _CLASSES, 300)
+    report = _bundle(place, tmp_path / "out", "net.tflite", evaluation=_labelled(place, tmp_path, noise))
+    assert "W118" in {note.code for note in report.notes}
+    small = _wrong(place, tmp_path, x=np.load(place / "eval.npz")["x"][:100])
+    assert "W119" in {note.code for note in _bundle(place, tmp_path / "few", "net.tflite", evaluation=small).notes}
+
+
+def test_a_report_says_which_command_makes_it_again(place: Path, tmp_path: Path) -> None:
+    net, out = place / "net.tflite", tmp_path / "out"
+    common = {"evaluation": place / "eval.npz", "is_offline": True, "targets": ("pc",)}
+    assert _bundle(place, out, "net.tflite").command == f"edge bundle {net} --against {net} --out {out}"
+    verified = api.verify(net, against=net, out=out, **common)
+    assert verified.command == f"edge verify {net} --against {net} --out {out}"
+    assert _quantize(place, out, recipes=("fp32",)).command == f"edge quantize {net} --out {out}"
+    assert api.verify(net, against=net, out=out, **common, command="mine").command == "mine"
