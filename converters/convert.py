@@ -9,7 +9,10 @@ Thread: main.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from converters.case import Case, open_case, open_source
 from converters.explain import blame, with_causes
@@ -21,15 +24,14 @@ from converters.ladder.bench import Searching
 from converters.ladder.build import FormatBuilder
 from converters.ladder.choose import first_run, marked
 from converters.ladder.climb import Ladder
-from converters.ladder.plan import Facts, Step, plan
+from converters.ladder.plan import Facts, Step, asked_formats, plan
 from converters.ladder.workspace import Workspace, sha256_of
 from converters.options import Options
-from converters.outcome import Climbed, keep
+from converters.outcome import Climbed, keep, leaving_nothing
 from converters.report.screen import Progress, SilentProgress
 from converters.samples.arrays import write_arrays
 from converters.spec import Format, Group, Note, Report, Scheme, Source, Trial, TrialStatus
 from edge.clock import Clock, SystemClock
-from edge.errors import EdgeError
 from edge.golden import reordered
 
 __all__ = ["convert", "plan_for"]
@@ -51,21 +53,18 @@ def convert(options: Options, progress: Progress | None = None, clock: Clock | N
     """
     steps, watch = progress or SilentProgress(), clock or SystemClock()
     began_s = watch.monotonic_s()
+    options, left_out = _with_recipes(options)
     is_new = not options.out.exists()
     with Workspace(options.out / "work") as workspace:
-        try:
+        with leaving_nothing(workspace, options.out, is_new=is_new):
             steps.step(1, _STEPS, "source")
             case = open_case(options, workspace, steps)
-        except EdgeError:
-            workspace.forget()
-            if is_new and options.out.exists() and not any(options.out.iterdir()):
-                options.out.rmdir()
-            raise
         engines = engines_for(options.targets, tuple(case.floats), is_offline=options.is_offline, tell=steps.detail)
         verifier = Verifier(engines, case.judge, case.evaluation.inputs, options.budget, threads=options.threads)
         steps.step(3, _STEPS, "ladder")
         climbed = {each: _climb(case, each, verifier, steps, watch) for each in case.floats}
         steps.done(", ".join(_told(each, one.trials) for each, one in climbed.items()))
+        case = dataclasses.replace(case, notes=(*case.notes, *left_out))
         return keep(case, climbed, verifier, steps, seconds=lambda: watch.monotonic_s() - began_s)
 
 
@@ -75,6 +74,7 @@ def plan_for(options: Options) -> tuple[Source, dict[Format, tuple[Step, ...]]]:
     Raises:
         EdgeError: as `convert`, as far as the source goes.
     """
+    options, _ = _with_recipes(options)
     engines = engines_for(options.targets, options.formats, is_offline=True, tell=lambda _: None)
     profiles = tuple(engine.profile for engine in engines)
     with open_source(options) as opened:
@@ -128,8 +128,16 @@ def _climb(case: Case, wanted: Format, verifier: Verifier, progress: Progress, c
             ladder.mix(searching)
     groups = with_causes(ladder.ranked)
     trials = marked(ladder.trials, options.budget)
-    notes = [note for trial in trials if not trial.is_within_budget and (note := _blame(groups, trial)) is not None]
+    notes = [note for trial in trials if (note := _blame(groups, trial, trials)) is not None]
     return Climbed(trials=trials, groups=groups, notes=(*notes[:1], *_host_notes(trials)))
+
+
+def _with_recipes(options: Options) -> tuple[Options, tuple[Note, ...]]:
+    """The conversion without formats that no recipe is asked for in, and what to say of these."""
+    kept, left = asked_formats(options.recipes, options.formats)
+    asked = ", ".join(options.recipes)
+    notes = tuple(Note(code="I221", message=f"no {each} file is made: it has no recipe {asked}") for each in left)
+    return dataclasses.replace(options, formats=kept), notes
 
 
 def _calibration(case: Case, wanted: Format) -> Path | None:
@@ -142,11 +150,13 @@ def _calibration(case: Case, wanted: Format) -> Path | None:
     return path
 
 
-def _blame(groups: tuple[Group, ...], trial: Trial) -> Note | None:
+def _blame(groups: tuple[Group, ...], trial: Trial, trials: tuple[Trial, ...]) -> Note | None:
     run = first_run(trial)
-    if trial.recipe.scheme is not Scheme.STATIC or run is None or run.agreement is None:
+    if trial.is_within_budget or trial.recipe.scheme is not Scheme.STATIC or run is None or run.agreement is None:
         return None
-    return blame(groups, trial, run.agreement)
+    twin = replace(trial.recipe, name=f"{trial.recipe.name}-cle", is_equalized=True)
+    equalized = next((each for each in trials if each.recipe == twin), None)
+    return blame(groups, trial, run.agreement, equalized)
 
 
 def _host_notes(trials: tuple[Trial, ...]) -> tuple[Note, ...]:
@@ -159,7 +169,8 @@ def _host_notes(trials: tuple[Trial, ...]) -> tuple[Note, ...]:
         Note(
             code="W402",
             message="this host (AVX2, no VNNI) saturates int8 in ONNX Runtime; figures are those of exact integers, "
-            "which our engine asks for and ARM has; in other programs on such a host set session.x64quantprecision=1",
+            "which our engine asks for and ARM has. How much worse other programs are here was not measured; on such a "
+            "host set session.x64quantprecision=1 in them",
         ),
     )
 

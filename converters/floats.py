@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from converters.bridge.cross import Bridged, onnx_to_tflite, tflite_to_onnx
 from converters.environments.making import Environment
 from converters.graph.clean import Cleaned, CleanRequest
-from converters.judge.metrics import sqnr_db
+from converters.judge.formulas import sqnr_db
 from converters.load.messages import Converted
 from converters.spec import FloatFile, Format, Note, Port, Signature, Source
 from edge.child import Child

@@ -53,7 +53,7 @@ class Options:
         timeout_s: wall seconds for any single step in a child process.
         search_s: wall seconds for ranking groups and searching mixed precision, each format.
         is_offline: make no environments, which downloads packages.
-        command: how a report says it can be made again.
+        command: how a report says it can be made again; empty: it does not say.
     """
 
     source: str

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 from converters.judge.verify import Verifier
 from converters.ladder.bench import Bench, Builder, Searching
 from converters.ladder.choose import executed, first_run, is_within_budget
+from converters.ladder.mixed import told
 from converters.ladder.plan import Step
 from converters.ladder.search import Found, isolated, search
 from converters.ladder.workspace import Workspace, sha256_of
-from converters.spec import Budget, FloatFile, Group, Note, Recipe, Scheme, Trial, TrialStatus
+from converters.spec import Budget, FloatFile, Group, Recipe, Scheme, Trial, TrialStatus
 from edge.clock import Clock
 from edge.errors import EdgeError, RefusedError
 
@@ -132,14 +133,8 @@ class Ladder:
 
     def _annotated(self, found: Found) -> Trial:
         trial = self.attempt(found.recipe)
-        kept = [*found.recipe.kept_weight_only, *found.recipe.kept_float]
-        how = "weight-only int8" if not found.recipe.kept_float else "float or weight-only int8"
-        note = Note(
-            code="W310",
-            message=f"int8 loses because of {len(kept)} of {len(self.ranked)} groups ({', '.join(kept[:3])}"
-            f"{', ...' if len(kept) > 3 else ''}). Kept them as {how}",  # noqa: PLR2004 - names shown
-        )
-        return replace(trial, notes=(*trial.notes, note))
+        full = next((each for each in self.trials if each.recipe.scheme is Scheme.STATIC and executed(each)), None)
+        return replace(trial, notes=(*trial.notes, told(trial, full, len(self.ranked))))
 
     def _reason_to_wait(self, step: Step) -> str:
         if not step.after:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from converters.detect.source import detect
-from converters.load.exported import digest, distinct, first_line
+from converters.load.exported import digest, distinct
 from converters.load.memory import available_bytes, require
 from converters.load.messages import OpenRequest
 from converters.load.source import OpenSource, loaders
 from converters.samples.arrays import read_arrays, write_arrays
 from converters.spec import SourceKind
+from converters.usercode import first_line
 from edge.engines.tiny import tiny_tflite
 from edge.errors import (
     ChildError,
