@@ -767,15 +767,16 @@ def test_equalization_is_refused_where_there_is_nothing_to_even_out(tmp_path: Pa
 # -- plans
 
 
-def test_a_plan_can_be_printed_and_says_why() -> None:
+def test_every_exception_to_a_recipe_says_why_and_comes_after_it() -> None:
     layers = (
         Layer(operation="FULLY_CONNECTED", outputs=("dense",), group="dense", has_weights=True),
         Layer(operation="LOGISTIC", outputs=("scores",), group="scores", is_head=True),
     )
-    lines = [str(rule) for rule in plan_rules(replace(INT8, kept_weight_only=("dense",)), layers)]
-    assert lines[0] == "every operation: static 8-bit"
-    assert "every operation in ^(?:scores;)$: float (a head in int8 has steps of 1/256)" in lines
-    assert lines[-3] == "FULLY_CONNECTED in ^(?:dense;)$: weight-only 8-bit (weights alone by the recipe)"
+    rules = plan_rules(replace(INT8, kept_weight_only=("dense",)), layers)
+    told = [(rule.scope, rule.operation, rule.precision, rule.why) for rule in rules]
+    assert told[0] == (".*", "*", Precision.STATIC, "")
+    assert ("^(?:scores;)$", "*", Precision.FLOAT, "a head in int8 has steps of 1/256") in told
+    assert told[-3] == ("^(?:dense;)$", "FULLY_CONNECTED", Precision.WEIGHT_ONLY, "weights alone by the recipe")
 
 
 def test_a_weight_only_rule_is_planned_only_for_layers_that_have_weights() -> None:
