@@ -22,6 +22,8 @@ from converters.environments.making import Ready
 from converters.graph.flatbuffer import read_graph
 from converters.graph.groups import groups
 from converters.graph.tflite import canonical
+from converters.judge.lint import lint
+from converters.judge.profile_store import find
 from converters.spec import Recipe, Scheme
 from edge.child import Child
 from edge.compute.tensors import Array
@@ -509,6 +511,25 @@ def test_tflite_runtime_2_14_refuses_what_it_would_compute_wrongly(
     content, _ = classifier.make(recipe)
     with EngineHost(python=old.python, path=old.path) as host, pytest.raises(ModelError, match="version '"):
         host.replay(content, [_IMAGES], timeout_s=60)
+
+
+@pytest.mark.makes_environments
+def test_what_the_quantizer_leaves_unstamped_is_noise_on_tflite_runtime_2_14_and_is_refused_by_its_profile(
+    classifier: Workshop, environment: Callable[[str], Ready], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """P2 itself: no version is raised, so the old engine reads the first of the scales for all."""
+    from litert_quantizer import quantizer, recipe
+
+    made = quantizer.Quantizer(str(classifier.model), recipe.dynamic_wi8_afp32()).quantize()
+    capfd.readouterr()  # what it prints
+    content, expected = bytes(made.quantized_model), answers(classifier.content, _IMAGES)
+    assert decibels(expected, answers(content, _IMAGES)) > 30
+    old = environment("tflite-runtime-2.14")
+    with EngineHost(python=old.python, path=old.path) as host:
+        noise = host.replay(content, [_IMAGES], timeout_s=60).outputs[0]
+    assert decibels(expected, noise) < 10
+    assert [note.code for note in lint(content, find("tflite-runtime-2.14"))][:1] == ["E201"]
+    assert lint(content, find("litert-2.3")) == ()
 
 
 @pytest.mark.makes_environments
