@@ -2,7 +2,7 @@
 
 Promises: what is refused is refused before anything is written that people keep; what was done is not done again by the
 next run; something is always returned, the best so far with what it lacks; the bundle's bytes follow from source,
-samples, options and tools.
+samples, options, tools and kind of processor, once it is settled how many samples there is time for.
 Leaves out: each step (the modules it calls).
 Thread: main.
 """
@@ -10,6 +10,8 @@ Thread: main.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -19,7 +21,7 @@ from converters.explain import blame, with_causes
 from converters.floats import is_quantised
 from converters.judge.engines import engines_for
 from converters.judge.host import host
-from converters.judge.verify import Verifier
+from converters.judge.verify import EngineAt, Verifier
 from converters.ladder.bench import Searching
 from converters.ladder.build import FormatBuilder
 from converters.ladder.choose import first_run, marked
@@ -30,8 +32,10 @@ from converters.options import Options
 from converters.outcome import Climbed, keep, leaving_nothing
 from converters.report.screen import Progress, SilentProgress
 from converters.samples.arrays import write_arrays
-from converters.spec import Format, Group, Note, Report, Scheme, Source, Trial, TrialStatus
+from converters.spec import FloatFile, Format, Group, Note, Report, Scheme, Source, Trial, TrialStatus
 from edge.clock import Clock, SystemClock
+from edge.contract.manifest import encode_manifest
+from edge.contract.profile import encode_profile
 from edge.golden import reordered
 
 __all__ = ["convert", "plan_for"]
@@ -97,21 +101,13 @@ def _climb(case: Case, wanted: Format, verifier: Verifier, progress: Progress, c
     """One format: the rungs, mixed precision if need be, and which group is to blame."""
     options, file = case.options, case.floats[wanted]
     samples = _calibration(case, wanted)
-    case.workspace.bind(
-        {
-            "float": file.sha256,
-            "samples": "" if samples is None else sha256_of(samples),
-            "evaluation": sha256_of(case.workspace.folder / "evaluation-inputs.npz"),
-            "budget": str(options.budget),
-            "threads": str(options.threads),
-            **host().tools,
-        }
-    )
+    engines = verifier.engines(wanted)
+    case.workspace.bind(_context(case, file, samples, engines))
     facts = Facts(
         format=wanted,
         float_bytes=file.size_bytes,
         has_samples=samples is not None,
-        profiles=tuple(engine.profile for engine in verifier.engines(wanted)),
+        profiles=tuple(engine.profile for engine in engines),
         is_quantised=is_quantised(case.source),
         asked=options.recipes,
     )
@@ -138,6 +134,27 @@ def _with_recipes(options: Options) -> tuple[Options, tuple[Note, ...]]:
     asked = ", ".join(options.recipes)
     notes = tuple(Note(code="I221", message=f"no {each} file is made: it has no recipe {asked}") for each in left)
     return dataclasses.replace(options, formats=kept), notes
+
+
+def _context(case: Case, file: FloatFile, samples: Path | None, engines: Sequence[EngineAt]) -> dict[str, str]:
+    """All that the files and the figures of a format depend on, beside the recipe."""
+    truth = case.evaluation.truth
+    return {
+        "float": file.sha256,
+        "samples": "" if samples is None else sha256_of(samples),
+        "evaluation": sha256_of(case.workspace.folder / "evaluation-inputs.npz"),
+        "answers": sha256_of(case.workspace.folder / "evaluation-outputs.npz"),
+        "truth": "" if truth is None else f"{truth.dtype} {truth.shape} {_digest(truth.tobytes())}",
+        "manifest": _digest(encode_manifest(case.manifest)),
+        "engines": _digest(b"".join(encode_profile(engine.profile) for engine in engines)),
+        "budget": str(case.options.budget),
+        "threads": str(case.options.threads),
+        **host().tools,
+    }
+
+
+def _digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
 
 
 def _calibration(case: Case, wanted: Format) -> Path | None:
