@@ -1,17 +1,20 @@
-"""The converters from Python: one function for each subcommand of `edge`, with the same names and defaults.
+"""The converters from Python: `edge convert`, `quantize`, `verify` and `bundle` as functions of these names.
 
     from converters.api import convert
 
     report = convert("gauge.keras", out="gauge", calibration="train.npz", evaluation="test.npz")
     print(report.is_within_budget, [trial.recipe.name for trial in report.trials if trial.is_chosen])
 
-Promises: what a subcommand writes is written, what it shows is returned; nothing is printed.
-Leaves out: everything else (`convert`, `assess`).
+Promises: what a subcommand writes is written, what it shows is returned; nothing is printed; keywords are the fields of
+`converters.options.Options`, with the defaults of the flags.
+Leaves out: everything else (`convert`, `assess`); `edge selftest` and `edge probe` (`edge.selftest`,
+`edge.engines.probe`).
 Thread: main.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
@@ -45,7 +48,7 @@ def convert(source: str | PathLike[str], *, out: str | PathLike[str], **options:
         MissingExtraError: a library is not installed.
         OutOfMemoryError, OutOfTimeError: a step took more than it may.
     """
-    return way.convert(_options(source, out, options))
+    return way.convert(_options(source, out, options, "convert", source))
 
 
 def quantize(model: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Report:
@@ -59,7 +62,7 @@ def quantize(model: str | PathLike[str], *, out: str | PathLike[str], **options:
         kind = kind_of(Path(model).read_bytes())
     except OSError as err:
         raise ModelError(f"{model}: {err.strerror or err}") from err
-    return way.convert(_options(model, out, {**options, "formats": (kind,)}))
+    return way.convert(_options(model, out, {**options, "formats": (kind,)}, "quantize", model))
 
 
 def verify(
@@ -71,7 +74,7 @@ def verify(
         EdgeError: as `convert`.
     """
     files, manifest, vocabularies = assess.files_of(Path(path))
-    chosen = _options(against, out, options)
+    chosen = _options(against, out, options, "verify", path, "--against", against)
     if chosen.manifest is None and manifest is not None:
         chosen = replace(chosen, manifest=manifest, vocabularies=vocabularies)
     return assess.assess(chosen, files, is_bundling=False)
@@ -90,8 +93,13 @@ def bundle(
         EdgeError: as `convert`.
     """
     paths = [Path(file) for file in files]
-    return assess.assess(_options(against or paths[0], out, options), paths, is_bundling=True)
+    source = against or paths[0]
+    return assess.assess(_options(source, out, options, "bundle", *paths, "--against", source), paths, is_bundling=True)
 
 
-def _options(source: str | PathLike[str], out: str | PathLike[str], options: dict[str, Any]) -> Options:
-    return Options(source=str(source), out=Path(out), **options)
+def _options(
+    source: str | PathLike[str], out: str | PathLike[str], options: dict[str, Any], *words: str | PathLike[str]
+) -> Options:
+    """`words`: the subcommand and what follows it, for a report that says how it can be made again."""
+    command = shlex.join(["edge", *(str(word) for word in words), "--out", str(out)])
+    return Options(**{"source": str(source), "out": Path(out), "command": command, **options})

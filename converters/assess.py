@@ -1,7 +1,7 @@
 """Files that somebody has made already: compared with their source on every engine, and made a bundle of.
 
 Promises: a file is judged as one of our own would be, on the same engines and samples, by the same budget; a bundle is
-written only of files that every target takes.
+written only when every target takes all of the files, and none of them is another model's.
 Leaves out: making files (`convert`).
 Thread: main.
 """
@@ -18,12 +18,12 @@ from converters.bridge.layout import orders
 from converters.case import Case, open_case
 from converters.judge.engines import engines_for
 from converters.judge.verify import Verifier
-from converters.ladder.choose import is_within_budget
-from converters.ladder.workspace import Workspace
+from converters.ladder.choose import is_fit, is_within_budget
+from converters.ladder.workspace import Workspace, sha256_of
 from converters.options import Options
-from converters.outcome import Climbed, keep
+from converters.outcome import Climbed, keep, leaving_nothing
 from converters.report.screen import Progress, SilentProgress
-from converters.spec import Format, Recipe, Report, RunStatus, Scheme, Signature, Trial, TrialStatus
+from converters.spec import Format, Recipe, Report, Scheme, Signature, Trial, TrialStatus
 from edge.clock import Clock, SystemClock
 from edge.contract.manifest import Manifest, decode_manifest
 from edge.durable import write_atomic
@@ -51,23 +51,32 @@ def assess(
 
     Raises:
         InputError: a file whose inputs and outputs are not the source's.
-        RefusedError: none of them runs on all targets; the report is written, the bundle is not.
+        RefusedError: one of them does not run on all targets, or its answers are another model's; the report is
+            written, the bundle is not.
         EdgeError: as `convert`.
     """
     steps, watch = progress or SilentProgress(), clock or SystemClock()
     began_s = watch.monotonic_s()
     contents = [_read(file) for file in files]
     formats: tuple[Format, ...] = tuple(dict.fromkeys(kind_of(content) for content in contents))
+    is_new = not options.out.exists()
     with Workspace(options.out / "work") as workspace:
-        steps.step(1, 5, "source")
-        case = open_case(replace(options, formats=formats), workspace, steps, files[0])
+        with leaving_nothing(workspace, options.out, is_new=is_new):
+            steps.step(1, 5, "source")
+            case = open_case(replace(options, formats=formats), workspace, steps, files[0])
+            axes = [
+                _axes(probe(content), case.source.signature, file)
+                for file, content in zip(files, contents, strict=True)
+            ]
         engines = engines_for(options.targets, formats, is_offline=options.is_offline, tell=steps.detail)
         verifier = Verifier(engines, case.judge, case.evaluation.inputs, options.budget, threads=options.threads)
         steps.step(3, 5, "files")
         trials = []
-        for file, content in zip(files, contents, strict=True):
+        for file, content, order in zip(files, contents, axes, strict=True):
             steps.detail(f"{file.name}: running")
-            trials.append(_judged(case, verifier, file, content))
+            trials.append(_judged(case, verifier, file, content, order))
+        if not all(is_fit(trial) for trial in trials):  # somebody chose them together, and gets all of them or none
+            trials = [changed(trial, is_chosen=False) for trial in trials]
         steps.done(f"{len(trials)} files, {sum(trial.is_within_budget for trial in trials)} inside the budget")
         climbed = {each: Climbed(trials=tuple(t for t in trials if t.recipe.format == each)) for each in formats}
         return keep(
@@ -99,10 +108,9 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"{path}: {err.strerror or err}") from err
 
 
-def _judged(case: Case, verifier: Verifier, file: Path, content: bytes) -> Trial:
-    """A file as a trial. It is taken when every engine takes it, inside the budget or not: somebody chose it."""
+def _judged(case: Case, verifier: Verifier, file: Path, content: bytes, axes: tuple[tuple[int, ...], ...]) -> Trial:
+    """A file as a trial. It is taken when it is fit on every engine, inside the budget or not: somebody chose it."""
     kind = kind_of(content)
-    axes = _axes(probe(content), case.source.signature, file)
     recipe = Recipe(name=_recipe_name(file, case.manifest.name), format=kind, scheme=Scheme.GIVEN)
     place = case.workspace.place(recipe)
     write_atomic(place, content)
@@ -111,12 +119,12 @@ def _judged(case: Case, verifier: Verifier, file: Path, content: bytes) -> Trial
         recipe=recipe,
         status=TrialStatus.BUILT,
         file=str(place.relative_to(case.workspace.folder)),
+        sha256=sha256_of(place),
         size_bytes=len(content),
         axes=axes,
         runs=runs,
     )
-    is_taken = all(run.status is not RunStatus.REFUSED for run in runs)
-    return changed(trial, is_within_budget=is_within_budget(trial), is_chosen=is_taken)
+    return changed(trial, is_within_budget=is_within_budget(trial), is_chosen=is_fit(trial))
 
 
 def _recipe_name(file: Path, model: str) -> str:

@@ -26,13 +26,14 @@ from edge.durable import write_atomic
 from edge.errors import InputError, ManifestError
 from edge.golden import Golden, distance, encode_golden, is_counted
 
-__all__ = ["BundleVariant", "tolerance", "write_bundle", "write_card"]
+__all__ = ["BundleVariant", "tolerance", "withdraw", "write_bundle", "write_card"]
 
 _MANIFEST = "manifest.json"
 _CARD = "MODEL_CARD.md"
 _Role: TypeAlias = Literal["labels", "vocabulary", "golden", "validation", "card"]
 # Twice the error that was seen, for other processors round differently, and a share of the outputs' size on top.
 _MARGIN = 2.0
+_MOST = 0.5  # of the outputs' size: a margin beyond it would let another model's answers pass
 _SLACK = {True: 0.01, False: 0.0005}  # of integers and of float files
 _COUNTED_SLACK = 0.1  # a list or a mask may differ in one place of ten where scores are close
 
@@ -52,6 +53,8 @@ class BundleVariant:
 def tolerance(golden: Golden, answers: Sequence[Sequence[Array]], *, is_integer: bool) -> tuple[float, ...]:
     """How far each output of a variant may be from the golden ones on any processor.
 
+    The margin ends where it would be half of the outputs' size; what was seen, with some slack, always passes.
+
     Args:
         golden: inputs and the source's own outputs.
         answers: what the variant said to these inputs, on each engine that ran it.
@@ -64,7 +67,8 @@ def tolerance(golden: Golden, answers: Sequence[Sequence[Array]], *, is_integer:
             allowed.append(min(1.0, _MARGIN * seen + _COUNTED_SLACK))
         else:
             size = float(np.max(np.abs(expected[np.isfinite(expected)]), initial=0.0))
-            allowed.append(_rounded(_MARGIN * seen + _SLACK[is_integer] * size))
+            slack = _SLACK[is_integer] * size
+            allowed.append(_rounded(max(seen + slack, min(_MARGIN * seen + slack, _MOST * size))))
     return tuple(allowed)
 
 
@@ -113,6 +117,16 @@ def write_bundle(
     return complete
 
 
+def withdraw(folder: Path) -> None:
+    """Make a bundle one that cannot be opened: its manifest goes, and its files stay, for they may be somebody's own.
+
+    Raises:
+        InputError: the manifest is none of ours.
+    """
+    if _earlier(folder) is not None:
+        (folder / _MANIFEST).unlink()
+
+
 def write_card(folder: Path, text: str) -> None:
     """Put a model card into a bundle that is there, in place of the one it has; its manifest is written anew.
 
@@ -143,17 +157,24 @@ def _variant(variant: BundleVariant) -> Variant:
 
 def _clear(folder: Path) -> None:
     """Take an earlier bundle away: its manifest first, then the files that the manifest names."""
-    path = folder / _MANIFEST
-    try:
-        old = decode_manifest(path.read_bytes())
-    except FileNotFoundError:
+    old = _earlier(folder)
+    if old is None:
         return
-    except (ManifestError, msgspec.DecodeError) as err:
-        raise InputError(f"{path} is no manifest of ours ({err}); give another folder") from err
-    path.unlink()
+    (folder / _MANIFEST).unlink()
     for name in [*(variant.file for variant in old.variants), *(listed.file for listed in old.files)]:
         if Path(name).name == name:  # a name that leads elsewhere was not written by us
             (folder / name).unlink(missing_ok=True)
+
+
+def _earlier(folder: Path) -> Manifest | None:
+    """The manifest that is there."""
+    path = folder / _MANIFEST
+    try:
+        return decode_manifest(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ManifestError, msgspec.DecodeError) as err:
+        raise InputError(f"{path} is no manifest of ours ({err}); give another folder") from err
 
 
 def _rounded(value: float) -> float:

@@ -35,7 +35,7 @@ __all__ = ["Case", "open_case", "open_source"]
 
 _GOLDEN_SAMPLES = 8
 _RUN_S = 8.0  # that the answers to all evaluation samples may take on one engine
-_COUNTS = (16, 64, 256, 1024, MOST_SAMPLES)  # coarse, so that a busy machine does not change the figures
+_COUNTS = (16, 64, 256, 1024, MOST_SAMPLES)  # coarse, so that a busy machine seldom changes the figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,8 @@ def open_case(options: Options, workspace: Workspace, progress: Progress, given:
         files, each_ms, refused = _agreeing(floats.files, few, golden_answers)
         evaluation = sampling.evaluation
         if options.evaluation_samples is None:
-            evaluation = evaluation.spread(_affordable(each_ms))
+            model = " ".join(file.sha256 for file in files.values())
+            evaluation = evaluation.spread(workspace.settled(model, _affordable(each_ms)))
         reference = _ask(opened, evaluation, workspace, "evaluation")
     progress.done(", ".join(_told_float(file) for file in files.values()))
     return Case(

@@ -15,17 +15,21 @@ import cv2
 import numpy as np
 from msgspec.structs import replace
 
+from converters.judge.formulas import wilson
 from converters.judge.metrics import Judge
+from converters.ladder.choose import first_run
 from converters.samples.arrays import Samples
 from converters.spec import Agreement, Group, Note, Picture, Trial
 from edge.compute.tensors import Array
 from edge.contract.messages import Item
 
-__all__ = ["MOST_PICTURES", "blame", "pictures", "with_causes"]
+__all__ = ["MOST_PICTURES", "blame", "doubts", "pictures", "with_causes"]
 
 MOST_PICTURES = 12  # of each variant
 _OUTLIER = 8.0  # largest value against the 99.9th percentile; real layers stay below 4
 _HARM_DB = 30.0  # alone, a group below it costs answers
+_FEW = 200  # evaluation samples: with fewer, 0.99 may as well be 0.96
+_SAME_SIZE = 0.01
 _SHOWN_NUMBERS = 6
 _SHOWN_CHARS = 200
 _SHOWN_ITEMS = 3
@@ -36,8 +40,34 @@ def with_causes(groups: Sequence[Group]) -> tuple[Group, ...]:
     return tuple(replace(group, cause=_cause(group)) for group in groups)
 
 
-def blame(groups: Sequence[Group], trial: Trial, agreement: Agreement) -> Note | None:
-    """The worst group and its cause, where a full-integer file lost its answers."""
+def doubts(agreement: Agreement, classes: int | None) -> tuple[Note, ...]:
+    """What a person should know of the figures themselves.
+
+    Args:
+        agreement: of any file; the source's own score and the number of samples are the same in all.
+        classes: that the model tells apart; see `converters.samples.truth.classes_of`.
+    """
+    notes = []
+    count, own = agreement.samples, agreement.reference
+    if agreement.metric == "accuracy" and classes and wilson(own, count)[0] <= 1 / classes:
+        words = (
+            f"the source itself is right on {own:.3g} of {count} samples, which guessing one of {classes} may be too"
+        )
+        notes.append(Note(code="W118", message=f"{words}; are the labels this model's, in its order of classes?"))
+    if count < _FEW:
+        words = f"figures are of {count} evaluation samples"
+        if agreement.metric != "SQNR":
+            low, high = wilson(agreement.score, count)
+            words += f": {agreement.metric} {agreement.score:.3g} on them means {low:.3f} to {high:.3f}"
+        notes.append(Note(code="W119", message=f"{words}; give {_FEW} or more"))
+    return tuple(notes)
+
+
+def blame(groups: Sequence[Group], trial: Trial, agreement: Agreement, equalized: Trial | None = None) -> Note | None:
+    """The worst group and its cause, where a full-integer file lost its answers.
+
+    `equalized`: the same recipe after cross-layer equalization, if that was tried; it is told where it helped.
+    """
     worst = next((group for group in groups if group.sqnr_db is not None), None)
     if worst is None or worst.sqnr_db is None or worst.sqnr_db >= _HARM_DB:
         return None
@@ -45,8 +75,17 @@ def blame(groups: Sequence[Group], trial: Trial, agreement: Agreement) -> Note |
     return Note(
         code="W305",
         message=f"{trial.recipe.name} has {agreement.metric} {agreement.score:.4g}. Cause: {worst.operations[0]} "
-        f"{worst.name!r}: {cause}",
+        f"{worst.name!r}: {cause}{_restored(trial, agreement, equalized)}",
     )
+
+
+def _restored(trial: Trial, agreement: Agreement, equalized: Trial | None) -> str:
+    run = None if equalized is None else first_run(equalized)
+    if equalized is None or run is None or run.agreement is None or run.agreement.score <= agreement.score:
+        return ""
+    more = equalized.size_bytes / trial.size_bytes - 1
+    size = "the same size" if abs(more) < _SAME_SIZE else f"{1 + more:.2f} times the size"
+    return f". Equalization restored {run.agreement.score:.4g} at {size}"
 
 
 def pictures(
@@ -100,7 +139,11 @@ def _picture(
 def _words(items: tuple[Item, ...]) -> str:
     if not items:
         return "nothing"
-    told = [f"{item.label} {item.score if item.value is None else item.value:.3g}" for item in items[:_SHOWN_ITEMS]]
+    # A no-break space: a line may end between two answers, and not between an answer and its score.
+    told = [
+        f"{item.label}\N{NO-BREAK SPACE}{item.score if item.value is None else item.value:.3g}"
+        for item in items[:_SHOWN_ITEMS]
+    ]
     return ", ".join(told) + (", ..." if len(items) > _SHOWN_ITEMS else "")
 
 

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from converters.bridge.cross import Bridged, onnx_to_tflite, tflite_to_onnx
 from converters.environments.making import Environment
 from converters.graph.clean import Cleaned, CleanRequest
-from converters.judge.metrics import sqnr_db
+from converters.judge.formulas import sqnr_db
+from converters.load.memory import available_bytes, require
 from converters.load.messages import Converted
 from converters.spec import FloatFile, Format, Note, Port, Signature, Source
 from edge.child import Child
@@ -33,6 +34,7 @@ ALREADY_QUANTISED = "I210"
 _LOWEST_PARITY_DB = 60.0  # good exporters reach 120; below this another network came out
 _TIMEOUT_S = 600.0
 _TIME_S = 0.1
+_FILES_HELD: dict[Format, int] = {"tflite": 2, "onnx": 3}  # memory of an engine that runs one, as a multiple of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,18 +140,27 @@ class FloatMaker:
         return replace(file, path=str(target), sha256=done.sha256, size_bytes=done.size_bytes)
 
 
-def checked(file: FloatFile, inputs: Sequence[Array], reference: Sequence[Array]) -> tuple[FloatFile, float]:
+def checked(
+    file: FloatFile,
+    inputs: Sequence[Array],
+    reference: Sequence[Array],
+    *,
+    available: Callable[[], int | None] = available_bytes,
+) -> tuple[FloatFile, float]:
     """The file with its parity, measured here on the engine of its format, and the milliseconds of one run.
 
     Args:
         file: a float file.
         inputs: samples in the source's axes.
         reference: what the source said to them.
+        available: says how many bytes of memory are free; None: nobody knows.
 
     Raises:
         RefusedError: it answers otherwise than its source.
         ModelError, InferenceError: its engine refuses it.
+        OutOfMemoryError: memory is too short to run it; variants are smaller.
     """
+    require(file.size_bytes * _FILES_HELD[file.format], f"running {Path(file.path).name}", available())
     with EngineHost(what="the float file") as host:
         replay = host.replay(Path(file.path), reordered(inputs, file.axes), least_s=_TIME_S, timeout_s=_TIMEOUT_S)
     for found, wanted in zip(replay.outputs, reference, strict=True):

@@ -47,13 +47,14 @@ class Options:
         custom_objects: a .py file whose public names are given to Keras.
         is_pickle_trusted: pickles run what their maker put in.
         calibration_samples: how many to use at most.
-        evaluation_samples: how many to use at most; by default as many as an engine answers in some seconds.
+        evaluation_samples: how many to use at most; by default as many as an engine answers in some seconds, which
+            the first run in a folder finds out.
         threads: processor threads of the engines that are measured.
         memory_mb: for any child process, in units of 2^20 bytes; by default nine tenths of what is free.
         timeout_s: wall seconds for any single step in a child process.
         search_s: wall seconds for ranking groups and searching mixed precision, each format.
         is_offline: make no environments, which downloads packages.
-        command: how a report says it can be made again.
+        command: how a report says it can be made again; empty: it does not say.
     """
 
     source: str

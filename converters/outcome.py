@@ -9,21 +9,25 @@ Thread: main.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from converters.bundle import BundleVariant, tolerance, write_bundle
+from converters.bundle import BundleVariant, tolerance, withdraw, write_bundle
 from converters.case import Case
-from converters.explain import MOST_PICTURES, pictures
+from converters.explain import MOST_PICTURES, doubts, pictures
 from converters.judge.host import host
 from converters.judge.verify import Verifier
+from converters.ladder.choose import first_run
 from converters.ladder.recipes import file_name
+from converters.ladder.workspace import Workspace
 from converters.records import encode
 from converters.report import store
 from converters.report.screen import Progress
+from converters.samples.truth import classes_of
 from converters.spec import (
     Agreement,
     Format,
@@ -38,11 +42,11 @@ from converters.spec import (
     ValidatedVariant,
     Validation,
 )
-from edge.errors import RefusedError
+from edge.errors import EdgeError, RefusedError
 from edge.golden import Golden
 from edge.selftest import CheckStatus, selftest
 
-__all__ = ["BUNDLE", "Climbed", "keep"]
+__all__ = ["BUNDLE", "Climbed", "keep", "leaving_nothing"]
 
 BUNDLE = "bundle"
 _FORMATS: tuple[Format, ...] = ("tflite", "onnx")
@@ -58,6 +62,18 @@ class Climbed:
     notes: tuple[Note, ...] = ()
 
 
+@contextmanager
+def leaving_nothing(workspace: Workspace, out: Path, *, is_new: bool) -> Iterator[None]:
+    """While nothing is tried yet: what fails takes the workspace with it, and `out` where this run made it."""
+    try:
+        yield
+    except EdgeError:
+        workspace.forget()
+        if is_new and out.exists() and not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
 def keep(
     case: Case,
     climbed: Mapping[Format, Climbed],
@@ -70,16 +86,21 @@ def keep(
     """Write bundle and report.
 
     Raises:
-        RefusedError: no variant runs on all targets; the report is written, the bundle is not.
+        RefusedError: no variant runs on all targets as the source does, or a bundle fails its own golden samples; the
+            report is written, and no bundle is there that can be opened.
     """
     progress.step(4, 5, "verify")
     chosen = [trial for wanted in _FORMATS if wanted in climbed for trial in climbed[wanted].trials if trial.is_chosen]
     report = _report(case, climbed, verifier)
-    if not chosen:
-        store.write(replace(report, seconds=seconds()), case.options.out)
-        raise RefusedError(_why_none(climbed))
+    problem = None if chosen else _why_none(climbed)
+    if is_bundling and problem is None:
+        problem = _bundled(case, chosen, report, verifier)
+    if problem is not None:
+        if is_bundling:
+            withdraw(case.options.out / BUNDLE)
+        store.write(_refused(report, problem, seconds()), case.options.out)
+        raise RefusedError(f"{problem.code} {problem.message}")
     if is_bundling:
-        _bundled(case, chosen, report, verifier)
         progress.done(f"{len(chosen)} variants pass their golden samples here")
     progress.step(5, 5, "report")
     report = replace(report, seconds=seconds(), peak_memory_mb=_peak_mb())
@@ -88,11 +109,10 @@ def keep(
     return report
 
 
-def _bundled(case: Case, chosen: Sequence[Trial], report: Report, verifier: Verifier) -> None:
+def _bundled(case: Case, chosen: Sequence[Trial], report: Report, verifier: Verifier) -> Note | None:
     """Write the bundle, and replay its golden samples from where it lies.
 
-    Raises:
-        RefusedError: a variant fails, which means that it was written otherwise than it was verified.
+    A variant that fails, and is told, was written otherwise than it was verified.
     """
     golden = Golden(inputs=case.golden.inputs, outputs=case.golden_answers)
     folder = case.options.out / BUNDLE
@@ -106,8 +126,9 @@ def _bundled(case: Case, chosen: Sequence[Trial], report: Report, verifier: Veri
         card=case.options.card,
     )
     failed = [check for check in selftest(folder) if check.status is CheckStatus.FAILED]
-    if failed:
-        raise RefusedError(f"E310 {failed[0].file} in {folder} fails its own golden samples: {failed[0].reason}")
+    if not failed:
+        return None
+    return Note(code="E310", message=f"{failed[0].file} in {folder} fails its own golden samples: {failed[0].reason}")
 
 
 def _is_within(one: Climbed) -> bool:
@@ -130,10 +151,10 @@ def _variant(case: Case, trial: Trial, golden: Golden, verifier: Verifier) -> Bu
 
 
 def _report(case: Case, climbed: Mapping[Format, Climbed], verifier: Verifier) -> Report:
-    notes = (*case.notes, *(note for one in climbed.values() for note in one.notes))
+    notes = (*case.notes, *_doubts(case, climbed), *(note for one in climbed.values() for note in one.notes))
     return Report(
         name=case.manifest.name,
-        command=case.options.command or f"edge convert {case.options.source} --out {case.options.out}",
+        command=case.options.command,
         source=case.source,
         floats=tuple(case.floats.values()),
         calibration=case.sampling.summary,
@@ -146,6 +167,14 @@ def _report(case: Case, climbed: Mapping[Format, Climbed], verifier: Verifier) -
         notes=notes,
         is_within_budget=all(_is_within(one) for one in climbed.values()),
     )
+
+
+def _doubts(case: Case, climbed: Mapping[Format, Climbed]) -> tuple[Note, ...]:
+    runs = (first_run(trial) for one in climbed.values() for trial in one.trials)
+    agreement = next((run.agreement for run in runs if run is not None and run.agreement is not None), None)
+    if agreement is None or case.evaluation.is_synthetic:
+        return ()
+    return doubts(agreement, classes_of(case.manifest, case.source.signature))
 
 
 def _pictures(case: Case, one: Climbed, verifier: Verifier) -> tuple[Picture, ...]:
@@ -212,16 +241,33 @@ def _six(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _why_none(climbed: Mapping[Format, Climbed]) -> str:
-    """The refusal of the surest variant, which names the engine and what to use instead."""
-    for one in climbed.values():
-        for trial in one.trials:
-            refused = next((run for run in trial.runs if run.status is RunStatus.REFUSED), None)
-            if refused is not None:
-                return f"no variant runs on all targets; {trial.recipe.name} on {refused.engine}: {refused.reason}"
-            if trial.reason and trial.status is TrialStatus.FAILED:
-                return f"no variant could be made; {trial.recipe.name}: {trial.reason}"
-    return "no variant could be made or run; the report has the reasons"
+def _refused(report: Report, problem: Note, seconds: float) -> Report:
+    """The report of a run that leaves no bundle: nothing in it is chosen."""
+    return replace(
+        report,
+        trials=tuple(replace(trial, is_chosen=False) for trial in report.trials),
+        notes=(*report.notes, problem),
+        is_within_budget=False,
+        seconds=seconds,
+    )
+
+
+def _why_none(climbed: Mapping[Format, Climbed]) -> Note:
+    """The refusal of the surest variant, which names the engine and what to use instead; else why none was made."""
+    trials = [trial for one in climbed.values() for trial in one.trials]
+    for trial in trials:
+        for run in trial.runs:
+            if run.status is RunStatus.REFUSED:
+                reason = f"no variant runs on all targets; {trial.recipe.name} on {run.engine}: {run.reason}"
+                return Note(code="E312", message=reason)
+            if run.status is RunStatus.WRONG:
+                return Note(code="E311", message=f"{trial.recipe.name} on {run.engine}: {run.reason}")
+    for status in (TrialStatus.FAILED, TrialStatus.SKIPPED):
+        for trial in trials:
+            if trial.status is status:
+                reason = f"no variant could be made; {trial.recipe.name}: {trial.reason}"
+                return Note(code="E312", message=reason)
+    return Note(code="E312", message="no variant could be run; the report has the reasons")
 
 
 def _peak_mb() -> float:

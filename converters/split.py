@@ -15,10 +15,11 @@ import numpy as np
 
 from converters.options import Options
 from converters.samples.arrays import Samples, synthetic
-from converters.samples.calibrate import check, summarise
+from converters.samples.calibrate import check, check_finite, summarise
 from converters.samples.gather import MOST_SAMPLES, gather
 from converters.spec import CalibrationSummary, Note, Signature
 from edge.contract.manifest import Manifest
+from edge.errors import MediaError
 
 __all__ = ["Sampling", "sample"]
 
@@ -58,7 +59,8 @@ def sample(options: Options, manifest: Manifest, signature: Signature, files: Ma
     if options.evaluation is not None:
         evaluation = gather(options.evaluation, manifest, signature, files, most=most)
     if options.calibration is not None:
-        given = _scaled(gather(options.calibration, manifest, signature, files, most=most), options.sample_scale)
+        given = gather(options.calibration, manifest, signature, files, most=most)
+        given = _scaled(given, options.sample_scale, signature)
         calibration, left = _divided(given, options.calibration_samples)
         if evaluation is None:
             evaluation = left if len(left) >= _FEWEST_LEFT else given
@@ -68,6 +70,7 @@ def sample(options: Options, manifest: Manifest, signature: Signature, files: Ma
                 )
     assert evaluation is not None  # noqa: S101 - one of the two was given
     evaluation = evaluation.spread(min(most, options.evaluation_samples or _USUAL))
+    check_finite(evaluation, signature)
     if calibration is None:
         return Sampling(calibration=None, evaluation=evaluation, summary=None, notes=tuple(notes))
     notes += check(calibration, evaluation, manifest, signature)
@@ -89,9 +92,12 @@ def _divided(given: Samples, count: int) -> tuple[Samples, Samples]:
     return given.take(chosen, f"{len(chosen)} of {of}"), given.take(rest, f"the other {len(rest)} of {of}")
 
 
-def _scaled(samples: Samples, factor: float) -> Samples:
+def _scaled(samples: Samples, factor: float, signature: Signature) -> Samples:
     if factor == 1.0:
         return samples
+    if all(array.dtype.kind != "f" for array in samples.inputs):
+        port = signature.inputs[0]
+        raise MediaError(f"--calib-scale is for numbers, and input {port.name!r} takes {port.dtype}; leave it out")
     inputs = tuple(
         (array * np.float32(factor)).astype(array.dtype) if array.dtype.kind == "f" else array
         for array in samples.inputs

@@ -93,6 +93,7 @@ class Child:
         self._what = what
         self._memory_mb = memory_mb
         self._log: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("ab+")  # noqa: SIM115 - see close
+        self._told_bytes = self._log_bytes()  # of the log, where what is said of the next death begins
         reader, writer = os.pipe()
         self._answers = reader
         self._pending = b""
@@ -135,6 +136,7 @@ class Child:
             words = self._last_words()
             self.close()
             raise ChildError(f"{self._what} answered with something that is no reply{words}") from err
+        self._told_bytes = self._log_bytes()
         if reply.error:
             raise self._told(reply)
         return msgspec.json.decode(reply.answer, type=answer)
@@ -211,15 +213,18 @@ class Child:
             return ConfigError(tuple(reply.message.splitlines()))
         if isinstance(kind, type) and issubclass(kind, EdgeError):
             return kind(reply.message)
+        self.close()  # it ends by itself, and must not seem alive until it has
         return ChildError(f"{self._what} failed: {reply.message or reply.error}")
 
     def _last_words(self) -> str:
         if self._log.closed:
             return ""
-        size = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, size - _LAST_WORDS_BYTES))
+        self._log.seek(max(self._told_bytes, self._log_bytes() - _LAST_WORDS_BYTES))
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
         return f": {lines[-1].strip()[:300]}" if lines else ""
+
+    def _log_bytes(self) -> int:
+        return os.fstat(self._log.fileno()).st_size
 
 
 def import_path() -> str:

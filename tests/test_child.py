@@ -109,6 +109,35 @@ def test_what_nobody_expected_ends_the_child_and_is_told(child: Child) -> None:
         call(child, "fail")
 
 
+def test_after_what_nobody_expected_the_child_is_gone_for_the_next_call_to_see(child: Child) -> None:
+    with pytest.raises(ChildError):
+        call(child, "fail")
+    assert not child.is_alive
+    with pytest.raises(ChildError) as raised:
+        call(child, "add")
+    assert "nobody expected" not in str(raised.value), "that was told already"
+
+
+def test_last_words_are_those_of_this_child_and_of_this_call(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("MemoryError\n")  # of an earlier run
+    with Child(WORK, what="the work", memory_mb=512, log=log) as child:
+        call(child, "chatter")
+        with pytest.raises(ChildError, match=r"^the work kills its process \(SIGSEGV\)$"):
+            call(child, "raise_signal", number=signal.SIGSEGV)
+
+
+def test_what_a_child_says_while_it_starts_is_its_last_word_too(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'no module named msgspec' >&2\nexit 3\n")
+    python.chmod(0o755)
+    with (
+        Child(WORK, what="the work", python=str(python)) as child,
+        pytest.raises(ChildError, match=r"^the work ended with status 3: no module named msgspec$"),
+    ):
+        call(child, "add")
+
+
 def test_a_module_that_is_not_there_is_told() -> None:
     with (
         Child("tests.simulators.no_such_module", what="the work") as child,

@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Struct
 
 from converters.graph.flatbuffer import Graph, read_graph
-from converters.judge.metrics import sqnr_db
+from converters.judge.formulas import sqnr_db
 from converters.load.running import signature_of
 from converters.samples.arrays import synthetic
 from edge.compute.tensors import Array, TensorSpec, dequantize, quantize

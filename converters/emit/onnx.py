@@ -26,7 +26,6 @@ from converters.graph.onnx import decode, encode
 from converters.graph.onnx_groups import fragile_of, groups_in, groups_of
 from converters.graph.onnx_view import View
 from converters.spec import Group, Note, Recipe, Scheme
-from edge.clock import SystemClock
 from edge.durable import write_atomic
 from edge.engines.open import open_engine
 from edge.errors import InputError, RefusedError
@@ -51,7 +50,6 @@ class Emitted(Struct, frozen=True, kw_only=True):
     """The file is written."""
 
     size_bytes: int
-    seconds: float
     notes: tuple[Note, ...] = ()
 
 
@@ -79,8 +77,6 @@ def emit(request: EmitRequest) -> Emitted:
         ModelError: the quantizer failed, or ONNX Runtime does not open what it made.
         MissingExtraError: the `convert` extra is not installed.
     """
-    clock = SystemClock()
-    began_s = clock.monotonic_s()
     recipe = request.recipe
     _refuse(recipe)
     notes: list[Note] = []
@@ -91,7 +87,7 @@ def emit(request: EmitRequest) -> Emitted:
         result = source.read_bytes() if recipe.scheme is Scheme.FLOAT32 else encode(_made(source, request, notes))
     open_engine(result).close()
     write_atomic(Path(request.output), result)
-    return Emitted(size_bytes=len(result), seconds=clock.monotonic_s() - began_s, notes=tuple(notes))
+    return Emitted(size_bytes=len(result), notes=tuple(notes))
 
 
 def look(request: GroupsRequest) -> Grouped:

@@ -84,15 +84,6 @@ class Rule(Struct, frozen=True, kw_only=True):
     is_per_channel: bool = True
     why: str = ""
 
-    def __str__(self) -> str:
-        """One line for `edge convert --plan`."""
-        bits = f" {self.weight_bits}-bit" if self.precision not in {Precision.FLOAT, Precision.FLOAT16} else ""
-        wide = f", {self.activation_bits}-bit activations" if self.activation_bits != _EIGHT else ""
-        scales = "" if self.is_per_channel else ", one scale a tensor"
-        what = "every operation" if self.operation == _ALL else self.operation
-        where = "" if self.scope in {".*", _ANYWHERE} else f" in {self.scope}"
-        return f"{what}{where}: {self.precision.value}{bits}{wide}{scales}" + (f" ({self.why})" if self.why else "")
-
 
 def plan_rules(recipe: Recipe, layers: Sequence[Layer]) -> tuple[Rule, ...]:
     """The rules for one recipe, in order; the last that fits a layer decides.

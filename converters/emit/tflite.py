@@ -53,14 +53,12 @@ class EmitRequest(Struct, frozen=True, kw_only=True):
 class Emitted(Struct, frozen=True, kw_only=True):
     """The variant is written.
 
-    `layers`: how many have each precision. `rules`: those that ran, one line each. `equalized`: pairs of layers.
+    `layers`: how many have each precision.
     """
 
     sha256: str
     size_bytes: int
     layers: dict[str, int]
-    rules: tuple[str, ...]
-    equalized: tuple[tuple[str, str], ...] = ()
     notes: tuple[Note, ...] = ()
 
 
@@ -77,7 +75,7 @@ def emit(request: EmitRequest) -> Emitted:
     if recipe.format != "tflite":
         raise InputError(f"recipe {recipe.name!r} is for {recipe.format} files")
     notes: list[Note] = []
-    content, ranges, pairs = _prepared(request, notes)
+    content, ranges = _prepared(request, notes)
     floats = read_graph(content)
     _check_form(floats)
     layers = read_layers(floats, ranges)
@@ -89,8 +87,6 @@ def emit(request: EmitRequest) -> Emitted:
         sha256=hashlib.sha256(made).hexdigest(),
         size_bytes=len(made),
         layers=counts,
-        rules=tuple(str(rule) for rule in rules),
-        equalized=pairs,
         notes=tuple(notes),
     )
 
@@ -140,12 +136,12 @@ def _with_tables(ranges: Ranges | None, layers: tuple[Layer, ...]) -> dict[str, 
     return seen
 
 
-def _prepared(request: EmitRequest, notes: list[Note]) -> tuple[bytes, Ranges | None, tuple[tuple[str, str], ...]]:
-    """The float file, equalized where the recipe says so; its ranges; the pairs of layers that were evened out."""
+def _prepared(request: EmitRequest, notes: list[Note]) -> tuple[bytes, Ranges | None]:
+    """The float file, equalized where the recipe says so; its ranges."""
     content = Path(request.model).read_bytes()
     ranges = read_ranges(request.ranges, hashlib.sha256(content).hexdigest()) if request.ranges else None
     if not request.recipe.is_equalized:
-        return content, ranges, ()
+        return content, ranges
     if ranges is None:
         raise InputError(f"recipe {request.recipe.name!r} evens out what calibration saw; give --calib")
     done = equalize(
@@ -162,10 +158,10 @@ def _prepared(request: EmitRequest, notes: list[Note]) -> tuple[bytes, Ranges | 
         words = f"{len(done.unclipped)} RELU6 never cut on the calibration samples and became RELU"
         notes.append(Note(code="I306", message=f"{words}: {', '.join(done.unclipped[:4])}"))
     if request.recipe.scheme is not Scheme.STATIC:
-        return done.content, None, done.pairs
+        return done.content, None
     if not request.samples:
         raise InputError(f"recipe {request.recipe.name!r} calibrates the equalized file anew; give the samples")
-    return done.content, _calibrated_anew(done.content, request.samples), done.pairs
+    return done.content, _calibrated_anew(done.content, request.samples)
 
 
 def _calibrated_anew(content: bytes, samples: str) -> Ranges:

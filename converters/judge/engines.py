@@ -1,7 +1,8 @@
 """Which engines a variant is to run on, and where they are on this machine.
 
 Promises: the engine that is installed here comes first, under its own name, whatever was asked for; every other target
-is run in an environment of its own where one can be made, and says why where not; its profile judges in any case.
+is run in an environment of its own where one can be made, and says why where not; its profile judges in any case, and
+no profile is left out because another has its name.
 Leaves out: running (`verify`), making environments (`environments`).
 Thread: main.
 """
@@ -9,7 +10,10 @@ Thread: main.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import chain, count
+
+from msgspec.structs import replace
 
 from converters.environments.making import Environment
 from converters.judge.profile_store import find as find_profile
@@ -41,21 +45,43 @@ def engines_for(
         InputError, ManifestError: a name that nobody has, a file that is no profile.
         MissingExtraError: an engine of one of the formats is not installed here.
     """
-    wanted = {profile.name: profile for board in boards for profile in targets(board)}
+    asked = [profile for board in boards for profile in targets(board)]
     found: list[EngineAt] = []
     for status in available():
         if status.kind not in formats:
             continue
         if status.runtime is None:
             raise MissingExtraError(str(status.problem).split(" is not installed", maxsplit=1)[0], "convert")
-        here = _here(status.kind, status.runtime)
-        found.append(EngineAt(profile=here, format=status.kind))
-        wanted.pop(here.name, None)
-    for profile in wanted.values():
+        found.append(EngineAt(profile=_here(status.kind, status.runtime), format=status.kind))
+    for profile in _distinct(asked, [engine.profile for engine in found]):
         kind = _kind(profile)
         if kind in formats:
             found.append(_elsewhere(profile, kind, is_offline=is_offline, tell=tell))
     return tuple(found)
+
+
+def _distinct(asked: Sequence[EngineProfile], here: Sequence[EngineProfile]) -> list[EngineProfile]:
+    """What is asked for beside what is here, each once and under a name of its own; shipped ones keep theirs."""
+    known, taken = list(here), {profile.name for profile in here}
+    found = []
+    for profile in sorted(asked, key=lambda each: not _is_shipped(each)):
+        if profile not in known:
+            known.append(profile)
+            name = _free_name(profile, taken)
+            taken.add(name)
+            found.append(replace(profile, name=name))
+    return found
+
+
+def _is_shipped(profile: EngineProfile) -> bool:
+    return profile.name in names() and profile == find_profile(profile.name)
+
+
+def _free_name(profile: EngineProfile, taken: Collection[str]) -> str:
+    """Its own; with the machine, where another has it: `edge probe` calls a Pi's engine what it calls a PC's."""
+    name = f"{profile.name}@{profile.machine}"
+    choices = chain((profile.name, name), (f"{name}-{number}" for number in count(2)))
+    return next(choice for choice in choices if choice not in taken)
 
 
 def _here(kind: Format, runtime: str) -> EngineProfile:

@@ -14,8 +14,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from converters.judge.formulas import CLIP, PERFECT_DB, cosine, macro_f1, mean_auc, sqnr_db, wilson
 from converters.spec import Agreement, Budget, Signature
 from edge.compute.decode import Decode, compile_decoder
+from edge.compute.decoded import find_output, score
 from edge.compute.placement import Placement
 from edge.compute.tensors import Array, TensorSpec
 from edge.contract.manifest import (
@@ -31,19 +33,26 @@ from edge.contract.manifest import (
 )
 from edge.contract.messages import Item
 
-__all__ = ["LOWEST_COSINE", "LOWEST_SQNR_DB", "Judge", "cosine", "is_within", "sqnr_db", "wilson"]
+__all__ = [
+    "LOWEST_COSINE",
+    "LOWEST_SQNR_DB",
+    "Judge",
+    "agreed",
+    "is_other_model",
+    "is_within",
+]
 
 _Answer: TypeAlias = "tuple[Item, ...] | Array"  # of a segmentation its mask
 
 LOWEST_COSINE = 0.999  # without labels, beside the agreement
 LOWEST_SQNR_DB = 30.0  # for numbers: an error of 3 % of their size
-_CLIP = 1e4  # masks such as -1e9 are no answers
-_PERFECT_DB = 200.0  # identical numbers, whose ratio is infinite, which JSON cannot say
+_OTHER_DB = 3.0  # below it the error is as large as the answer
+_OTHER_SHARE = 0.5
+_BESIDE = ("top-1 agreement", "label agreement")  # in `Agreement.more`, where the truth decides
 _OVERLAP = 0.5  # IoU at which two boxes are one thing
 _MOST_NAMED = 64
 _NEAR = 0.05  # to a detector's threshold: what scores so little more may be missing
 _TIE = 0.01  # of the source's best score: two classes that are nearer are one answer, and rounding may take either
-_Z95 = 1.959964
 
 
 class Judge:
@@ -67,6 +76,8 @@ class Judge:
             TensorSpec(name=port.name, shape=port.shape, dtype=np.dtype(port.dtype)) for port in signature.outputs
         )
         self._task = manifest.output
+        self._labels = manifest.labels
+        self._specs = specs
         self._placement = _whole(signature) if isinstance(manifest.output, Detect) else None
         self._decode: Decode = compile_decoder(manifest.output, manifest.labels, specs)
         self._reference = tuple(reference)
@@ -88,7 +99,7 @@ class Judge:
         answers = self._decoded(outputs)
         shares = np.array([self._share(row, answers[row]) for row in range(len(answers))])
         figures = {"SQNR dB": sqnr_db(*numbers)}
-        score, reference, interval = self._score(answers, shares, figures)
+        score, reference, interval = self._score(outputs, answers, shares, figures)
         apart = np.flatnonzero(shares < 1.0)[:_MOST_NAMED]
         return Agreement(
             samples=len(answers),
@@ -134,36 +145,57 @@ class Judge:
         return float(np.mean(answer == mine))
 
     def _score(
-        self, answers: list[_Answer], shares: Array, figures: dict[str, float]
+        self, outputs: Sequence[Array], answers: list[_Answer], shares: Array, figures: dict[str, float]
     ) -> tuple[float, float, tuple[float, float]]:
         agreed = float(shares.mean())
         if self.metric == "accuracy":
             figures["top-1 agreement"] = agreed
+            self._area(outputs, figures)
             return self._accuracy(answers, figures)
         if self.metric == "F1":
             figures["label agreement"] = agreed
+            figures["accuracy"] = self._exact(answers)
+            self._area(outputs, figures)
             mine, own = self._f1(answers), self._f1(self._answers)
             return mine, own, (mine, mine)
         if self.metric == "SQNR":
             figures["MAE"] = float(np.mean(np.abs(_flat_of(answers) - _flat_of(self._answers))))
-            return figures["SQNR dB"], _PERFECT_DB, (figures["SQNR dB"], figures["SQNR dB"])
+            return figures["SQNR dB"], PERFECT_DB, (figures["SQNR dB"], figures["SQNR dB"])
         return agreed, 1.0, wilson(agreed, len(shares))
 
     def _accuracy(self, answers: list[_Answer], figures: dict[str, float]) -> tuple[float, float, tuple[float, float]]:
         truth = np.asarray(self._truth).reshape(-1)
         mine, own = _first(answers), _first(self._answers)
-        figures["F1"] = _macro_f1(mine, truth)
-        if isinstance(self._task, Binary):
-            figures["AUC"] = _auc(np.array([_yes(answer) for answer in answers]), truth)
+        figures["F1"] = macro_f1(mine, truth)
         score, reference = float(np.mean(mine == truth)), float(np.mean(own == truth))
         return score, reference, wilson(score, len(truth))
 
-    def _f1(self, answers: list[_Answer]) -> float:
+    def _area(self, outputs: Sequence[Array], figures: dict[str, float]) -> None:
+        """The area under the ROC curve, of several classes the mean of each against the rest."""
+        task = self._task
+        assert isinstance(task, Classify | MultiLabel | Binary)  # noqa: S101 - told by the metric
+        place = find_output(task.output, self._specs, self._labels).place
+        scores = score(outputs[place].reshape(len(outputs[place]), -1), task.scoring)
         truth = np.asarray(self._truth)
-        told = np.zeros_like(truth)
+        if scores.shape[1] > 1 and truth.ndim == 1:
+            truth = truth[:, None] == np.arange(scores.shape[1])
+        figures["AUC"] = mean_auc(scores, truth.reshape(len(scores), -1).astype(np.int64))
+
+    def _exact(self, answers: list[_Answer]) -> float:
+        """The share of samples whose labels are all right, and no other."""
+        told, truth = self._told(answers), np.asarray(self._truth)
+        return float(np.mean(np.all(told == truth, axis=1)))
+
+    def _told(self, answers: list[_Answer]) -> Array:
+        """(samples, classes) of 0 and 1."""
+        told = np.zeros_like(np.asarray(self._truth))
         for row, answer in enumerate(answers):
             for item in answer if isinstance(answer, tuple) else ():
                 told[row, item.index] = 1
+        return told
+
+    def _f1(self, answers: list[_Answer]) -> float:
+        told, truth = self._told(answers), np.asarray(self._truth)
         hits = float(np.sum((told == 1) & (truth == 1)))
         wrong = float(np.sum(told != truth))
         return 2 * hits / (2 * hits + wrong) if hits + wrong else 1.0
@@ -179,48 +211,28 @@ def is_within(agreement: Agreement, budget: Budget) -> bool:
         return False
     if agreement.metric == "SQNR":
         return agreement.score >= (LOWEST_SQNR_DB if budget.min_metric is None else budget.min_metric)
-    if budget.min_metric is not None and agreement.score < budget.min_metric:
+    # The other way round a limit that is no number would let everything through.
+    if budget.min_metric is not None and not agreement.score >= budget.min_metric:
         return False
-    if agreement.score < agreement.reference - budget.max_drop - 1e-9:
+    if not agreement.score >= agreement.reference - budget.max_drop - 1e-9:
         return False
-    has_truth = agreement.metric in {"accuracy", "F1"}
+    has_truth = agreement.metric in _WITH_TRUTH.values()
     is_numeric = agreement.metric in {"top-k overlap", "matched boxes", "pixel agreement"}
     return has_truth or is_numeric or agreement.cosine >= LOWEST_COSINE
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `count` (Wilson, 1927: Probable inference, J. Am. Stat. Assoc. 22)."""
-    if count == 0:
-        return 0.0, 1.0
-    z2 = _Z95**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def is_other_model(agreement: Agreement) -> bool:
+    """Whether the answers are another model's: the error is as large as the answer, and most answers differ.
+
+    Labels do not decide it: of two models that guess, one is as accurate as the other.
+    """
+    return agreement.sqnr_db < _OTHER_DB and agreed(agreement) < _OTHER_SHARE
 
 
-def sqnr_db(outputs: Array, reference: Array) -> float:
-    """10 log10(sum ref^2 / sum err^2), at most 200; -200 where a number is no number."""
-    if not np.isfinite(outputs).all():
-        return -_PERFECT_DB
-    signal = float(np.sum(np.square(reference, dtype=np.float64)))
-    noise = float(np.sum(np.square(outputs.astype(np.float64) - reference)))
-    if noise == 0.0:
-        return _PERFECT_DB
-    if signal == 0.0:
-        return -_PERFECT_DB
-    return float(np.clip(10 * math.log10(signal / noise), -_PERFECT_DB, _PERFECT_DB))
-
-
-def cosine(outputs: Array, reference: Array) -> float:
-    """Mean over samples of the cosine between two outputs; 0 for numbers that are none."""
-    one = np.clip(outputs.reshape(len(outputs), -1).astype(np.float64), -_CLIP, _CLIP)
-    two = np.clip(reference.reshape(len(reference), -1).astype(np.float64), -_CLIP, _CLIP)
-    if not np.isfinite(one).all():
-        return 0.0
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
-    products = np.sum(one * two, axis=1)
-    same = np.all(one == two, axis=1)
-    return float(np.mean(np.where(same, 1.0, products / np.where(lengths > 0, lengths, 1.0))))
+def agreed(agreement: Agreement) -> float:
+    """The share of answers that are the source's, which is beside the score where labels decide."""
+    beside = (agreement.more[name] for name in _BESIDE if name in agreement.more)
+    return next(beside, agreement.score)
 
 
 def _without_strays(outputs: Array, reference: Array) -> Array:
@@ -249,13 +261,13 @@ def _flat(outputs: Sequence[Array]) -> Array:
     """All real numbers of all outputs, clipped."""
     real = [array for array in outputs if array.dtype.kind == "f"] or list(outputs)
     joined = np.concatenate([array.reshape(-1).astype(np.float64) for array in real])
-    clipped: Array = np.where(np.isnan(joined), joined, np.clip(joined, -_CLIP, _CLIP))
+    clipped: Array = np.where(np.isnan(joined), joined, np.clip(joined, -CLIP, CLIP))
     return clipped
 
 
 def _max_abs(outputs: Array, reference: Array) -> float:
     found = float(np.max(np.abs(outputs - reference))) if outputs.size else 0.0
-    return found if math.isfinite(found) else _CLIP
+    return found if math.isfinite(found) else CLIP
 
 
 def _flat_of(answers: list[_Answer]) -> Array:
@@ -264,31 +276,6 @@ def _flat_of(answers: list[_Answer]) -> Array:
 
 def _first(answers: list[_Answer]) -> Array:
     return np.array([answer[0].index if isinstance(answer, tuple) and answer else -1 for answer in answers])
-
-
-def _yes(answer: _Answer) -> float:
-    if not isinstance(answer, tuple) or not answer:
-        return 0.0
-    return answer[0].score if answer[0].index == 1 else 1.0 - answer[0].score
-
-
-def _macro_f1(told: Array, truth: Array) -> float:
-    found = []
-    for index in np.unique(truth):
-        hits = float(np.sum((told == index) & (truth == index)))
-        wrong = float(np.sum((told == index) != (truth == index)))
-        found.append(2 * hits / (2 * hits + wrong) if hits + wrong else 0.0)
-    return float(np.mean(found)) if found else 0.0
-
-
-def _auc(scores: Array, truth: Array) -> float:
-    """Area under the ROC curve by ranks, ties counted half (Mann and Whitney, 1947)."""
-    ones, zeros = scores[truth == 1], scores[truth == 0]
-    if not ones.size or not zeros.size:
-        return math.nan
-    ordered = np.sort(zeros)
-    below = np.searchsorted(ordered, ones, "left") + np.searchsorted(ordered, ones, "right")
-    return float(np.sum(below) / 2 / (ones.size * zeros.size))
 
 
 def _same_first(mine: tuple[Item, ...], other: tuple[Item, ...]) -> float:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.judge.lint import lint
-from converters.judge.metrics import Judge, is_within
+from converters.judge.metrics import Judge, agreed, is_other_model, is_within
 from converters.spec import Budget, EngineRun, Format, Latency, RunStatus
 from edge.compute.tensors import Array
 from edge.contract.profile import EngineProfile
@@ -31,8 +31,6 @@ __all__ = ["EngineAt", "Verified", "Verifier"]
 _TIME_S = 1.0  # of single runs, for their median
 _SHORT_S = 0.3
 _TIMEOUT_S = 900.0
-_WRONG_DB = 3.0  # below it the error is as large as the answer
-_WRONG_SCORE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,13 +119,19 @@ class Verifier:
 
     def _judged(self, engine: EngineAt, replay: Replay) -> EngineRun:
         agreement = None if self._judge is None else self._judge.compare(replay.outputs)
-        status = RunStatus.PASSED
-        if agreement is not None and not is_within(agreement, self._budget):
-            is_other = agreement.sqnr_db < _WRONG_DB and agreement.score < _WRONG_SCORE
-            status = RunStatus.WRONG if is_other else RunStatus.MISSED
+        status, reason = RunStatus.PASSED, ""
+        if agreement is not None and is_other_model(agreement):
+            status = RunStatus.WRONG
+            reason = (
+                f"its answers are another model's: {agreement.sqnr_db:.1f} dB against the source, "
+                f"{agreed(agreement):.2f} of its answers the same"
+            )
+        elif agreement is not None and not is_within(agreement, self._budget):
+            status = RunStatus.MISSED
         return EngineRun(
             engine=engine.name,
             status=status,
+            reason=reason,
             runtime=replay.report.runtime,
             agreement=agreement,
             latency=_latency(replay.run_ms),

@@ -1,7 +1,8 @@
 """Builds candidates and measures them quickly, for a search: one engine, some samples, no times.
 
 Promises: what was measured once is not measured again, in this run or in one that goes on from it; a candidate that
-cannot be built or run is as bad as can be, and ends nothing; its file does not stay.
+cannot be built or run is as bad as can be, and ends nothing; a later run tries it again unless the recipe was refused;
+no candidate's file stays.
 Leaves out: which candidates there are (`search`).
 Thread: main.
 """
@@ -22,7 +23,7 @@ from converters.spec import Budget, Group, Note, Recipe
 from edge.clock import Clock
 from edge.compute.tensors import Array
 from edge.engines.host import EngineHost
-from edge.errors import EdgeError
+from edge.errors import EdgeError, RefusedError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -99,7 +100,6 @@ class Bench:
         key = self._workspace.key(recipe)
         if key not in self._known:
             self._known[key] = self._found(recipe, key)
-            self._workspace.note(self._name, self._known[key])
         return self._known[key]
 
     def is_over(self) -> bool:
@@ -124,13 +124,21 @@ class Bench:
             agreement = self._searching.judge.compare(replay.outputs)
         except EdgeError as err:
             self._tell(f"a candidate failed: {err}")
-            return Measured(key=key, size_bytes=0, sqnr_db=_WORST_DB, score=0.0, is_within=False)
+            failed = Measured(key=key, size_bytes=0, sqnr_db=_WORST_DB, score=0.0, is_within=False)
+            # What lacked time or memory may have them in the next run.
+            return self._noted(failed) if isinstance(err, RefusedError) else failed
         finally:
             target.unlink(missing_ok=True)
-        return Measured(
-            key=key,
-            size_bytes=size,
-            sqnr_db=agreement.sqnr_db,
-            score=agreement.score,
-            is_within=is_within(agreement, self._goal),
+        return self._noted(
+            Measured(
+                key=key,
+                size_bytes=size,
+                sqnr_db=agreement.sqnr_db,
+                score=agreement.score,
+                is_within=is_within(agreement, self._goal),
+            )
         )
+
+    def _noted(self, measured: Measured) -> Measured:
+        self._workspace.note(self._name, measured)
+        return measured

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from converters.spec import Agreement, Budget, EngineRun, Prefer, RunStatus, Scheme, Trial, TrialStatus
 
-__all__ = ["chosen", "executed", "first_run", "is_within_budget", "marked"]
+__all__ = ["chosen", "executed", "first_run", "is_fit", "is_within_budget", "marked"]
 
 _ALIKE = 1.2  # variants whose sizes differ by less are alike; then what is computed with decides
 _SCHEMES = (Scheme.STATIC, Scheme.DYNAMIC, Scheme.WEIGHT_ONLY, Scheme.FLOAT16, Scheme.GIVEN, Scheme.FLOAT32)
@@ -40,6 +40,11 @@ def is_within_budget(trial: Trial) -> bool:
     return all(run.status in {RunStatus.PASSED, RunStatus.NOT_EXECUTED} for run in trial.runs)
 
 
+def is_fit(trial: Trial) -> bool:
+    """Whether no engine refuses it or gives another model's answers; outside the budget it may be."""
+    return not any(run.status in {RunStatus.REFUSED, RunStatus.WRONG} for run in trial.runs)
+
+
 def marked(trials: Sequence[Trial], budget: Budget) -> tuple[Trial, ...]:
     """The trials of one format, with their places in the Pareto set and the choice filled in."""
     judged = [replace(trial, is_within_budget=is_within_budget(trial)) for trial in trials]
@@ -51,12 +56,11 @@ def marked(trials: Sequence[Trial], budget: Budget) -> tuple[Trial, ...]:
 
 
 def chosen(trials: Sequence[Trial], budget: Budget) -> Trial | None:
-    """The best inside the budget; else the one whose answers are closest to the source's; None where nothing runs."""
-    running = [
-        trial
-        for trial in trials
-        if trial.status is TrialStatus.BUILT and executed(trial) and not _is_refused_anywhere(trial)
-    ]
+    """The best inside the budget; else the one whose answers are closest to the source's.
+
+    None where nothing runs on all engines as the source's model, inside the budget or not.
+    """
+    running = [trial for trial in trials if trial.status is TrialStatus.BUILT and executed(trial) and is_fit(trial)]
     inside = [trial for trial in running if trial.is_within_budget]
     if not inside:
         return max(running, key=lambda trial: (_agreement(trial).sqnr_db, -trial.size_bytes), default=None)
@@ -65,10 +69,6 @@ def chosen(trials: Sequence[Trial], budget: Budget) -> Trial | None:
     smallest = min(trial.size_bytes for trial in inside)
     alike = [trial for trial in inside if trial.size_bytes <= smallest * _ALIKE]
     return min(alike, key=lambda trial: (_SCHEMES.index(trial.recipe.scheme), trial.size_bytes))
-
-
-def _is_refused_anywhere(trial: Trial) -> bool:
-    return any(run.status is RunStatus.REFUSED for run in trial.runs)
 
 
 def _is_undominated(trial: Trial, trials: Sequence[Trial]) -> bool:

@@ -1,8 +1,8 @@
 """Goes up the ladder of one format: build, run on every engine, compare, record; then mixed precision if need be.
 
-Promises: a rung that was done before is not done again; one that fails or is refused is recorded with its reason and
-stops nothing; a rung that waits for another is tried only when that one missed the budget, and the search for mixed
-precision only when every full-integer rung did.
+Promises: a rung that was done before is not done again, unless it failed then, or an engine is there now that was not;
+one that fails or is refused is recorded with its reason and stops nothing; a rung that waits for another is tried only
+when that one missed the budget, and the search for mixed precision only when every full-integer rung did.
 Leaves out: what is on the ladder (`plan`), how files are made (`build`), which variant is taken (`choose`).
 Thread: main.
 """
@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from converters.judge.verify import Verifier
+from converters.judge.verify import EngineAt, Verifier
 from converters.ladder.bench import Bench, Builder, Searching
 from converters.ladder.choose import executed, first_run, is_within_budget
+from converters.ladder.mixed import told
 from converters.ladder.plan import Step
 from converters.ladder.search import Found, isolated, search
 from converters.ladder.workspace import Workspace, sha256_of
-from converters.spec import Budget, FloatFile, Group, Note, Recipe, Scheme, Trial, TrialStatus
+from converters.spec import Budget, FloatFile, Group, Recipe, RunStatus, Scheme, Trial, TrialStatus
 from edge.clock import Clock
 from edge.errors import EdgeError, RefusedError
 
@@ -64,16 +65,12 @@ class Ladder:
     def attempt(self, recipe: Recipe) -> Trial:
         """One rung: from the record where it was done before, else built, run and recorded."""
         engines = self._verifier.engines(self._floats.format)
-        wanted = {engine.name for engine in engines}
-        known = self._workspace.load(recipe)
-        if known is not None and (
-            known.status is not TrialStatus.BUILT or {run.engine for run in known.runs} == wanted
-        ):
-            return known
-        self._tell(f"{self._floats.format} {recipe.name}: building")
-        trial = self._built(recipe)
-        self._workspace.save(trial)
-        if trial.status is TrialStatus.BUILT:
+        trial = self._workspace.load(recipe)
+        if trial is None or not _is_settled(trial):
+            self._tell(f"{self._floats.format} {recipe.name}: building")
+            trial = self._built(recipe)
+            self._workspace.save(trial)
+        if trial.status is TrialStatus.BUILT and not _has_run(trial, engines):
             running = sorted(engine.name for engine in engines if not engine.problem)
             self._tell(f"{self._floats.format} {recipe.name}: running on {', '.join(running)}")
             verified = self._verifier.run(self._workspace.folder / trial.file, self._floats.format, trial.axes)
@@ -132,14 +129,8 @@ class Ladder:
 
     def _annotated(self, found: Found) -> Trial:
         trial = self.attempt(found.recipe)
-        kept = [*found.recipe.kept_weight_only, *found.recipe.kept_float]
-        how = "weight-only int8" if not found.recipe.kept_float else "float or weight-only int8"
-        note = Note(
-            code="W310",
-            message=f"int8 loses because of {len(kept)} of {len(self.ranked)} groups ({', '.join(kept[:3])}"
-            f"{', ...' if len(kept) > 3 else ''}). Kept them as {how}",  # noqa: PLR2004 - names shown
-        )
-        return replace(trial, notes=(*trial.notes, note))
+        full = next((each for each in self.trials if each.recipe.scheme is Scheme.STATIC and executed(each)), None)
+        return replace(trial, notes=(*trial.notes, told(trial, full, len(self.ranked))))
 
     def _reason_to_wait(self, step: Step) -> str:
         if not step.after:
@@ -169,6 +160,19 @@ class Ladder:
             axes=self._floats.axes,
             notes=built.notes,
         )
+
+
+def _is_settled(trial: Trial) -> bool:
+    """Whether another run would come to the same: what failed lacked time or memory, which the next run may have."""
+    return trial.status is not TrialStatus.FAILED
+
+
+def _has_run(trial: Trial, engines: Sequence[EngineAt]) -> bool:
+    """Whether it was run on each engine, but for those that are still not there."""
+    status = {run.engine: run.status for run in trial.runs}
+    return status.keys() == {engine.name for engine in engines} and not any(
+        status[engine.name] is RunStatus.NOT_EXECUTED and not engine.problem for engine in engines
+    )
 
 
 def _full_integer(trials: Sequence[Trial], *, is_equalized: bool) -> Recipe | None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from converters.ladder.recipes import AS_IS, LADDER, Rung, find, fitted
 from converters.spec import Format, Recipe, Scheme
 from edge.contract.profile import EngineProfile, Lack
+from edge.errors import InputError
 
-__all__ = ["Facts", "Step", "plan"]
+__all__ = ["Facts", "Step", "asked_formats", "plan"]
 
 _SMALL_BYTES = 20_000  # below it the tables of scales weigh more than the weights they save
 
@@ -54,6 +55,19 @@ def plan(facts: Facts) -> tuple[Step, ...]:
         chosen: Sequence[Rung] = [rung for name in facts.asked for rung in _known(name, facts.format)]
         return tuple(_step(rung, facts, is_asked=True) for rung in chosen)
     return tuple(_step(rung, facts, is_asked=False) for rung in LADDER[facts.format] if rung.is_usual)
+
+
+def asked_formats(asked: Sequence[str], formats: Sequence[Format]) -> tuple[tuple[Format, ...], tuple[Format, ...]]:
+    """The formats that have one of the recipes, and those that have none; without recipes all have one.
+
+    Raises:
+        InputError: a recipe that no format has, or only formats that were not asked for.
+    """
+    found = {rung.recipe.format for name in asked for rung in find(name, tuple(LADDER))}
+    kept = tuple(each for each in formats if each in found or not asked)
+    if not kept:
+        raise InputError(f"recipe {', '.join(asked)} is of {' and '.join(sorted(found))}, not of {', '.join(formats)}")
+    return kept, tuple(each for each in formats if each not in kept)
 
 
 def _known(name: str, wanted: Format) -> tuple[Rung, ...]:

@@ -64,7 +64,7 @@ def search(
     Args:
         base: the full-integer recipe.
         ranked: its groups, worst first, as `isolated` gives them.
-        measure: builds and measures a recipe; it may raise, which ends the search.
+        measure: builds and measures a recipe; one that cannot be built or run is as bad as can be.
         is_over: whether the time is up.
     """
     run = _Search(replace(base, name="int8-mixed"), ranked, measure, is_over)

@@ -1,8 +1,8 @@
 """Where a conversion keeps what it has done, so that nothing is done twice and nothing is lost.
 
 Promises: a trial is on disk the moment it is built and again when it has run, its file first and its record after; a
-run that was killed goes on from there; a record is used again only for the same recipe on the same float file, samples
-and tools, and only while its file is what it was.
+run that was killed goes on from there; a record is used again only for the same recipe in the same context, which has
+all that it depends on, and only while its file is what it was.
 Leaves out: the results that people keep (`bundle`, `report`).
 Thread: main; two runs never share a workspace.
 """
@@ -61,7 +61,7 @@ class Workspace:
         self._context = b""
 
     def bind(self, context: Mapping[str, str]) -> None:
-        """Say what all trials depend on: digests of float file and samples, versions of tools, engines."""
+        """Say what all trials depend on: digests of files, samples and what they mean, versions of tools, engines."""
         self._context = msgspec.json.encode(sorted(context.items()))
 
     def key(self, recipe: Recipe) -> str:
@@ -107,6 +107,18 @@ class Workspace:
         """Add a line to a search's findings."""
         with (self.folder / f"{name}.jsonl").open("ab") as file:
             file.write(encode_line(measured) + b"\n")
+
+    def settled(self, model: str, count: int) -> int:
+        """How many samples the figures of a model come from: `count`, unless an earlier run settled on another."""
+        place = self.folder / "counts.json"
+        try:
+            known = msgspec.json.decode(place.read_bytes(), type=dict[str, int])
+        except (OSError, msgspec.DecodeError):
+            known = {}
+        if model not in known:
+            known[model] = count
+            write_atomic(place, msgspec.json.encode(known, order="deterministic"))
+        return known[model]
 
     def forget(self) -> None:
         """Remove a workspace that this run made and in which nothing was tried."""

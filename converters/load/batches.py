@@ -14,10 +14,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from converters.load.exported import first_line
 from converters.load.messages import Predicted, PredictRequest
 from converters.samples.arrays import read_arrays, write_arrays
 from converters.spec import Signature
+from converters.usercode import first_line
 from edge.compute.tensors import Array
 from edge.errors import InferenceError, InputError
 

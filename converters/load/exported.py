@@ -8,19 +8,15 @@ Thread: the loader's.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from converters.spec import FloatFile, Format, Signature
 from edge.errors import UnsupportedSourceError
 
-__all__ = ["digest", "distinct", "exported", "first_line", "where"]
+__all__ = ["digest", "distinct", "exported", "where"]
 
 _PIECE_BYTES = 1 << 20
-_LONGEST_REASON = 300
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_SAYS_NOTHING = ("Exception encountered when calling",)  # Keras, before the exception itself
 
 
 def where(folder: str, wanted: Format) -> Path:
@@ -72,13 +68,6 @@ def distinct(names: Iterable[str], taken: Iterable[str] = ()) -> tuple[str, ...]
         seen.add(unique)
         result.append(unique)
     return tuple(result)
-
-
-def first_line(err: BaseException) -> str:
-    """What a foreign exception says, cut to a sentence."""
-    lines = [_COLOURS.sub("", line).strip() for line in str(err).splitlines()]
-    said = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
-    return said[0][:_LONGEST_REASON].rstrip(".") if said else type(err).__name__
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from converters.spec import Budget, EngineRun, Format, Report, RunStatus, Trial,
 
 __all__ = ["icon", "matrix"]
 
+_BESIDE = ("accuracy", "F1", "AUC")  # of a run's other figures, those that people compare
 _ICONS = {  # what is drawn inside a disc of 16 units, so that no colour and no font is needed to tell them apart
     RunStatus.PASSED: ("good", "M4.5 8.4l2.4 2.4 4.7-5.2"),
     RunStatus.MISSED: ("warn", "M8 3.8v5M8 11.2v1"),
@@ -92,6 +93,8 @@ def _figures(run: EngineRun) -> Iterator[Child]:
         yield tag(
             "p", tag("b", score(found.score, found.metric, found.samples)), " ", interval(*found.interval, found.metric)
         )
+        if beside := [f"{name} {three(found.more[name])}" for name in _BESIDE if name in found.more]:
+            yield tag("p", ", ".join(beside))
     if latency is not None:
         yield tag("p", f"{three(latency.p50_ms)} ms, p95 {three(latency.p95_ms)} ms")
     ratio = f"SQNR {decibels(found.sqnr_db)}" if found is not None and found.metric != "SQNR" else None

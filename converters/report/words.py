@@ -63,6 +63,7 @@ _STATUS = {
     RunStatus.REFUSED: "refused",
     RunStatus.NOT_EXECUTED: "not executed",
 }
+_VERBS = {RunStatus.REFUSED: "refuses", RunStatus.WRONG: "computes"}
 _ROUNDING = 1e-9  # as `metrics.is_within` has it
 _SAME_SPEED = 0.05
 _PASSED_OVER = 3  # named at most
@@ -127,9 +128,9 @@ def _nothing(report: Report) -> str:
         return f"Nothing was made of {name}."
     if not built:
         return f"Nothing could be made of {name}: {count(len(report.trials), 'recipe')} tried, none gave a file."
-    refused = next((run for trial in built for run in trial.runs if run.status is RunStatus.REFUSED), None)
+    unfit = next((run for trial in built for run in trial.runs if run.status in _VERBS and run.reason), None)
     made = count(len(built), "variant")
-    reason = f"; {engine(refused)} refuses: {refused.reason}" if refused is not None and refused.reason else ""
+    reason = "" if unfit is None else f"; {engine(unfit)} {_VERBS[unfit.status]}: {unfit.reason}"
     return f"No variant of {name} can be used: {made} made, none chosen{reason.rstrip('.')}."
 
 

@@ -19,7 +19,7 @@ from edge.compute.tensors import Array, TensorSpec
 from edge.contract.manifest import Color, Gray, ImageInput, Manifest, Normalize, Scale, Sobel
 from edge.errors import RefusedError
 
-__all__ = ["FEWEST", "check", "reachable", "summarise"]
+__all__ = ["FEWEST", "check", "check_finite", "reachable", "summarise"]
 
 FEWEST = 10  # below this a single odd sample decides the ranges: 41 dB with one real sample, 47 dB with twenty
 _ENOUGH = 50
@@ -35,10 +35,9 @@ def check(calibration: Samples, evaluation: Samples, manifest: Manifest, signatu
         RefusedError: E110 to E116; nothing was written.
     """
     notes: list[Note] = []
+    check_finite(calibration, signature)
     for place, port in enumerate(signature.inputs):
         array = calibration.inputs[place]
-        _finite(array, port.name, calibration.origin)
-        _finite(evaluation.inputs[place], port.name, evaluation.origin)
         if array.dtype.kind == "f":
             _in_reach(array, port.name, manifest, calibration.origin)
             _alike(array, evaluation.inputs[place], port.name, calibration.origin)
@@ -53,6 +52,16 @@ def check(calibration: Samples, evaluation: Samples, manifest: Manifest, signatu
         )
     notes += _balance(evaluation, manifest)
     return tuple(notes)
+
+
+def check_finite(samples: Samples, signature: Signature) -> None:
+    """Refuse what is no number, in samples of any use.
+
+    Raises:
+        RefusedError: E111; nothing was written.
+    """
+    for array, port in zip(samples.inputs, signature.inputs, strict=True):
+        _finite(array, port.name, samples.origin)
 
 
 def summarise(calibration: Samples, evaluation: Samples, notes: tuple[Note, ...]) -> CalibrationSummary:

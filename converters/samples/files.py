@@ -8,20 +8,20 @@ Thread: any.
 
 from __future__ import annotations
 
-import importlib.util
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from converters.usercode import rows_of
 from edge.compute.tensors import Array
-from edge.errors import MediaError
+from edge.errors import MediaError, UnsupportedSourceError
 from edge.reading import open_file, read_whole
 
-__all__ = ["TRUTH_NAMES", "load_function", "parse_numbers", "read_archive", "read_utf8", "text_column", "text_rows"]
+__all__ = ["TRUTH_NAMES", "function_rows", "parse_numbers", "read_archive", "read_utf8", "text_column", "text_rows"]
 
 TRUTH_NAMES = (
     "y",
@@ -83,7 +83,9 @@ def text_column(names: Sequence[str], label: int | None, path: Path) -> int:
 
 def text_rows(path: Path) -> Iterator[tuple[str, str, Any]]:
     """(where, text, label or None) of each line; `.jsonl` lines are {"text": ..., "label": ...}."""
-    for number, line in enumerate(read_utf8(path).splitlines(), 1):
+    # Not by splitlines(), which also cuts at U+2028 and its like, and JSON has those inside its strings.
+    for number, ended in enumerate(read_utf8(path).split("\n"), 1):
+        line = ended.removesuffix("\r")
         if not line.strip():
             continue
         where = f"{path.name}:{number}"
@@ -114,21 +116,13 @@ def read_utf8(path: Path) -> str:
         raise MediaError(f"{path}: not UTF-8 text (byte {err.start}); save it as UTF-8") from err
 
 
-def load_function(code: str, function: str) -> Callable[[], Iterable[Any]]:
-    """The function of a Python file. The file is run: whoever names it vouches for it.
+def function_rows(code: str, function: str) -> Iterator[Any]:
+    """What the function of a Python file yields. The file is run: whoever names it vouches for it.
 
     Raises:
-        MediaError: no such file, or no such function in it.
+        MediaError: no such file, no such function in it, or it fails.
     """
-    path = Path(code)
-    if not path.is_file():
-        raise MediaError(f"{code}: no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # noqa: S101 - the name ends in .py
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = getattr(module, function, None)
-    if not callable(found):
-        raise MediaError(f"{code} has no function {function!r}")
-    return found  # type: ignore[no-any-return]
+    try:
+        yield from rows_of(Path(code), function)
+    except UnsupportedSourceError as err:
+        raise MediaError(str(err)) from err

@@ -23,13 +23,14 @@ import numpy as np
 from converters.samples.arrays import Samples
 from converters.samples.files import (
     TRUTH_NAMES,
-    load_function,
+    function_rows,
     parse_numbers,
     read_archive,
     read_utf8,
     text_column,
     text_rows,
 )
+from converters.samples.truth import read_truth
 from converters.spec import Port, Signature
 from edge.compute.steps import compile_steps
 from edge.compute.tensors import Array, TensorSpec
@@ -75,7 +76,7 @@ def gather(
             folder of pictures (a folder for each class gives labels), a `.csv` or `.tsv` with a heading, a `.txt` or
             `.jsonl` of texts, `file.py:function`, or a function that yields inputs or (inputs, label).
         manifest: preprocessing and labels.
-        signature: the model's inputs.
+        signature: the model's inputs, and the outputs that labels are of.
         files: vocabularies by the name that the manifest uses.
         most: samples to keep, spread evenly over all.
 
@@ -89,7 +90,7 @@ def gather(
     text, path = str(origin), Path(origin)
     code, colon, function = text.rpartition(":")
     if colon and code.endswith(".py"):
-        return _finished(reader.from_values(load_function(code, function)(), "sample"), manifest, signature, text, most)
+        return _finished(reader.from_values(function_rows(code, function), "sample"), manifest, signature, text, most)
     if path.is_dir():
         rows = reader.from_folder(path, most)
     elif not path.exists():
@@ -248,37 +249,11 @@ def _finished(rows: _Rows, manifest: Manifest, signature: Signature, origin: str
     found = Samples(
         inputs=tuple(np.stack([row[place] for row in rows.inputs]) for place in range(len(signature.inputs))),
         names=tuple(rows.names),
-        truth=_truth(rows.truth, manifest.labels, origin),
+        truth=read_truth(rows.truth, manifest, signature, origin),
         shown=tuple(rows.shown),
         origin=origin,
     )
     return found.spread(most)
-
-
-def _truth(values: Sequence[Any], labels: tuple[str, ...], origin: str) -> Array | None:
-    """Labels as numbers: class names by the manifest's list, numbers as they are; None where there are none."""
-    if any(value is None for value in values):
-        return None
-    array = np.asarray(values)
-    if array.dtype.kind in "US":
-        names = [str(value).strip() for value in array]
-        if all(name.lstrip("-").isdigit() for name in names) and not set(names) <= set(labels):
-            return np.array([int(name) for name in names], np.int64)
-        known = {label: index for index, label in enumerate(labels)}
-        unknown = sorted(set(names) - set(known))
-        if unknown and not labels:
-            raise MediaError(f"{origin}: labels are names such as {unknown[0]!r}; say their order with --labels FILE")
-        if unknown:
-            raise MediaError(
-                f"{origin}: label {unknown[0]!r} is none of the model's {len(labels)} ({', '.join(labels[:5])} ...)"
-            )
-        return np.array([known[name] for name in names], np.int64)
-    if array.dtype.kind in "iub":
-        array = array.astype(np.int64)
-        return array.reshape(len(array)) if array.size == len(array) else array
-    if array.dtype.kind != "f":
-        raise MediaError(f"{origin}: labels of type {array.dtype}; expected class numbers, names, or numbers")
-    return array.reshape(len(array), -1).astype(np.float64)
 
 
 def _pick(arrays: Mapping[str, Array], port: Port, ports: int, name: str) -> Array:
@@ -312,7 +287,13 @@ def _fit(value: Array, port: Port, where: str) -> Array:
         raise MediaError(f"{where}: shape {value.shape}, input {port.name!r} wants {port.shape}")
     if value.dtype.kind not in "iufb":
         raise MediaError(f"{where}: {value.dtype} values, input {port.name!r} wants {port.dtype}")
-    return value.reshape(port.shape).astype(port.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):  # what became another number is looked for below
+        fitted = value.astype(port.dtype)
+    if fitted.dtype.kind in "iub" and (changed := value[fitted != value]).size:
+        raise MediaError(
+            f"{where}: {changed[0]:g} is no {port.dtype}, which input {port.name!r} wants; give its own integers"
+        )
+    return fitted.reshape(port.shape)
 
 
 def _named(value: Mapping[str, Any], port: Port, where: str) -> Any:

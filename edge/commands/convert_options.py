@@ -9,6 +9,7 @@ Thread: main.
 from __future__ import annotations
 
 import functools
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -46,6 +47,21 @@ class _Share(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
         if not 0.0 <= share <= 1.0:
             self.fail(f"{value!r} is no share between 0 and 1", param, ctx)
         return share
+
+
+class _Metric(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
+    """A number; decibels are no share."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            metric = float(value)
+        except ValueError:
+            metric = math.nan
+        if math.isnan(metric):
+            self.fail(f"{value!r} is no number such as 0.95", param, ctx)
+        return metric
 
 
 class _Shape(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
@@ -91,7 +107,7 @@ _SAMPLES = (
     ),
     click.option("--manifest", type=click.Path(path_type=Path), help="A manifest.json: steps, task and labels."),
     click.option("--max-drop", type=_Share(), default=0.01, help="Points of the metric that may be lost."),
-    click.option("--min-metric", type=float, help="Lowest metric, whatever the source has."),
+    click.option("--min-metric", type=_Metric(), help="Lowest metric, whatever the source has."),
     click.option(
         "--target", "targets", multiple=True, metavar="BOARD", help="Board, engine profile, or a path of one."
     ),

@@ -19,6 +19,7 @@ from edge.selftest import CheckStatus, OutputCheck, VariantCheck, selftest
 
 __all__ = ["command"]
 
+_WIDE = 160  # where no terminal says how wide it is
 _COLORS = {CheckStatus.PASSED: "green", CheckStatus.FAILED: "red", CheckStatus.SKIPPED: "yellow"}
 
 
@@ -64,7 +65,7 @@ def _show(checks: tuple[VariantCheck, ...]) -> None:
         result = Text(check.status.value, style=_COLORS[check.status])
         time = "" if check.p50_ms is None else f"{check.p50_ms:.3g} ms"
         table.add_row(Text(check.file), result, off, allowed, time, Text(check.runtime or check.engine))
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     console.print(table)
     for check in checks:
         if check.reason:

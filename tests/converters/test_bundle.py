@@ -107,3 +107,12 @@ def test_garbage_is_far_outside_any_tolerance() -> None:
     golden = Golden(inputs=_GOLDEN.inputs, outputs=(np.eye(4, dtype=np.float32)[:2, None],))
     allowed = tolerance(golden, [(golden.outputs[0] * 0.97,)], is_integer=True)[0]
     assert np.abs(np.roll(golden.outputs[0], 1, axis=-1) - golden.outputs[0]).max() > 5 * allowed
+
+
+def test_a_margin_never_grows_to_the_size_of_the_answers() -> None:
+    """Twice an error of 0.4 on probabilities would let any other model pass."""
+    golden = Golden(inputs=_GOLDEN.inputs, outputs=(np.eye(4, dtype=np.float32)[:2, None],))
+    allowed = [
+        tolerance(golden, [(golden.outputs[0] + off,)], is_integer=True)[0] for off in np.array([0.1, 0.4, 0.7], "f4")
+    ]
+    assert allowed == [pytest.approx(0.21), pytest.approx(0.5), pytest.approx(0.71)]

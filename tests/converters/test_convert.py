@@ -242,9 +242,9 @@ def test_verify_tells_a_variant_from_another_model(place: Path, done: tuple[Path
     own = api.verify(done[0] / "bundle", out=tmp_path / "own", **common, budget=Budget(max_drop=0.05))
     assert own.is_within_budget
     assert not (tmp_path / "own/bundle").exists()
-    other = api.verify(place / "other.tflite", out=tmp_path / "other", manifest=_MANIFEST, **common)
-    assert not other.is_within_budget
-    assert other.trials[0].runs[0].status is RunStatus.WRONG
+    with pytest.raises(RefusedError, match=r"^E311 other on "):
+        api.verify(place / "other.tflite", out=tmp_path / "other", manifest=_MANIFEST, **common)
+    assert store.read(tmp_path / "other/report.json").trials[0].runs[0].status is RunStatus.WRONG
 
 
 def test_files_that_are_there_become_a_bundle(place: Path, tmp_path: Path) -> None:
@@ -311,6 +311,9 @@ def test_the_command_line_says_the_same_with_exit_codes(
     assert all(len(line) <= 80 for line in shown.stdout.splitlines())
     missed = edge("quantize", place / "net.tflite", "--out", "b", *usual, "--min-metric", "2", "--recipe", "wo8")
     assert missed.returncode == 3
+    no_number = edge("quantize", place / "net.tflite", "--out", "n", *usual, "--min-metric", "nan")
+    assert no_number.returncode == 2
+    assert "'nan' is no number such as 0.95" in no_number.stderr
     refused = edge(
         "quantize",
         place / "net.tflite",
@@ -337,3 +340,99 @@ def test_a_plan_is_printed_and_nothing_written(
     assert shown.returncode == 0, shown.stderr
     assert "no: no representative data" in " ".join(shown.stdout.split())
     assert not (tmp_path / "p").exists()
+
+
+def _labelled(place: Path, folder: Path, truth: np.ndarray) -> Path:
+    np.savez(folder / "labelled.npz", x=np.load(place / "eval.npz")["x"], y=truth)
+    return folder / "labelled.npz"
+
+
+def _bundle(place: Path, out: Path, *names: str, **more) -> Report:
+    given = {
+        "against": place / "net.tflite",
+        "evaluation": place / "eval.npz",
+        "manifest": _MANIFEST,
+        "is_offline": True,
+        "targets": ("pc",),
+    }
+    return api.bundle([place / name for name in names], out=out, **(given | more))
+
+
+@pytest.mark.parametrize("is_labelled", [True, False])
+def test_the_file_of_another_model_is_never_bundled(place: Path, tmp_path: Path, *, is_labelled: bool) -> None:
+    """Labels that are noise make any two models alike: 0.12 of them are right by chance, whoever answers."""
+    noise = np.random.default_rng(3).integers(0, _CLASSES, 300)
+    given = {"evaluation": _labelled(place, tmp_path, noise)} if is_labelled else {}
+    with pytest.raises(
+        RefusedError, match=r"^E311 other on litert-2\.3: its answers are another model's: -?\d"
+    ) as said:
+        _bundle(place, tmp_path / "out", "net.tflite", "other.tflite", **given, budget=Budget(max_drop=0.5))
+    assert "\n" not in str(said.value)
+    assert not (tmp_path / "out/bundle").exists()
+    report = store.read(tmp_path / "out/report.json")
+    assert [trial.runs[0].status for trial in report.trials] == [RunStatus.PASSED, RunStatus.WRONG]
+    assert not report.is_within_budget
+    assert "E311" in {note.code for note in report.notes}
+
+
+def test_a_refusal_after_an_earlier_run_leaves_no_bundle_that_opens(place: Path, tmp_path: Path) -> None:
+    _bundle(place, tmp_path / "out", "net.tflite")
+    with pytest.raises(RefusedError):
+        _bundle(place, tmp_path / "out", "other.tflite")
+    assert not (tmp_path / "out/bundle/manifest.json").exists()
+
+
+def test_what_lacks_samples_is_refused_with_what_to_give(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="int8: no representative data; give --calib"):
+        _quantize(place, tmp_path / "out", calibration=None, recipes=("int8",))
+
+
+def test_bundling_leaves_nothing_where_it_fails_on_opening(place: Path, tmp_path: Path) -> None:
+    for change in ({"evaluation": "absent.npz"}, {"against": tmp_path / "absent.tflite"}):
+        with pytest.raises(EdgeError):
+            _bundle(place, tmp_path / "out", "net.tflite", **change)
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_given_file_is_on_record_with_its_digest(place: Path, tmp_path: Path) -> None:
+    _bundle(place, tmp_path / "out", "net.tflite")
+    told = json.loads((tmp_path / "out/bundle/validation.json").read_bytes())
+    digest = hashlib.sha256((place / "net.tflite").read_bytes()).hexdigest()
+    assert [variant["sha256"] for variant in told["variants"]] == [digest]
+
+
+def test_a_format_that_has_no_recipe_of_those_asked_for_is_left_out_and_said_so(place: Path, tmp_path: Path) -> None:
+    common = {"calibration": place / "calib.npz", "evaluation": place / "eval.npz", "manifest": _MANIFEST}
+    report = api.convert(
+        place / "net.tflite",
+        out=tmp_path / "out",
+        recipes=("int16x8",),
+        is_offline=True,
+        targets=("pc",),
+        budget=Budget(max_drop=0.05),
+        **common,
+    )
+    assert report.is_within_budget
+    assert [(trial.recipe.format, trial.recipe.name) for trial in report.trials] == [("tflite", "int16x8")]
+    assert [n.message for n in report.notes if n.code == "I221"] == ["no onnx file is made: it has no recipe int16x8"]
+    with pytest.raises(InputError, match="recipe int16x8 is of tflite, not of onnx"):
+        _quantize(place, tmp_path / "none", "net.onnx", recipes=("int16x8",))
+    assert not (tmp_path / "none").exists()
+
+
+def test_labels_that_are_noise_are_told(place: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(3).integers(0, _CLASSES, 300)
+    report = _bundle(place, tmp_path / "out", "net.tflite", evaluation=_labelled(place, tmp_path, noise))
+    assert "W118" in {note.code for note in report.notes}
+    small = _wrong(place, tmp_path, x=np.load(place / "eval.npz")["x"][:100])
+    assert "W119" in {note.code for note in _bundle(place, tmp_path / "few", "net.tflite", evaluation=small).notes}
+
+
+def test_a_report_says_which_command_makes_it_again(place: Path, tmp_path: Path) -> None:
+    net, out = place / "net.tflite", tmp_path / "out"
+    common = {"evaluation": place / "eval.npz", "is_offline": True, "targets": ("pc",)}
+    assert _bundle(place, out, "net.tflite").command == f"edge bundle {net} --against {net} --out {out}"
+    verified = api.verify(net, against=net, out=out, **common)
+    assert verified.command == f"edge verify {net} --against {net} --out {out}"
+    assert _quantize(place, out, recipes=("fp32",)).command == f"edge quantize {net} --out {out}"
+    assert api.verify(net, against=net, out=out, **common, command="mine").command == "mine"

@@ -22,6 +22,8 @@ from converters.environments.making import Ready
 from converters.graph.flatbuffer import read_graph
 from converters.graph.groups import groups
 from converters.graph.tflite import canonical
+from converters.judge.lint import lint
+from converters.judge.profile_store import find
 from converters.spec import Recipe, Scheme
 from edge.child import Child
 from edge.compute.tensors import Array
@@ -512,6 +514,25 @@ def test_tflite_runtime_2_14_refuses_what_it_would_compute_wrongly(
 
 
 @pytest.mark.makes_environments
+def test_what_the_quantizer_leaves_unstamped_is_noise_on_tflite_runtime_2_14_and_is_refused_by_its_profile(
+    classifier: Workshop, environment: Callable[[str], Ready], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """P2 itself: no version is raised, so the old engine reads the first of the scales for all."""
+    from litert_quantizer import quantizer, recipe
+
+    made = quantizer.Quantizer(str(classifier.model), recipe.dynamic_wi8_afp32()).quantize()
+    capfd.readouterr()  # what it prints
+    content, expected = bytes(made.quantized_model), answers(classifier.content, _IMAGES)
+    assert decibels(expected, answers(content, _IMAGES)) > 30
+    old = environment("tflite-runtime-2.14")
+    with EngineHost(python=old.python, path=old.path) as host:
+        noise = host.replay(content, [_IMAGES], timeout_s=60).outputs[0]
+    assert decibels(expected, noise) < 10
+    assert [note.code for note in lint(content, find("tflite-runtime-2.14"))][:1] == ["E201"]
+    assert lint(content, find("litert-2.3")) == ()
+
+
+@pytest.mark.makes_environments
 @pytest.mark.parametrize("name", ["tflite-runtime-2.14", "litert-1.2"])
 @pytest.mark.parametrize("recipe", [FLOAT16, WEIGHT_ONLY, DYNAMIC_OLD, INT8, INT16], ids=lambda recipe: recipe.name)
 def test_older_engines_answer_as_the_newest_does(
@@ -767,15 +788,16 @@ def test_equalization_is_refused_where_there_is_nothing_to_even_out(tmp_path: Pa
 # -- plans
 
 
-def test_a_plan_can_be_printed_and_says_why() -> None:
+def test_every_exception_to_a_recipe_says_why_and_comes_after_it() -> None:
     layers = (
         Layer(operation="FULLY_CONNECTED", outputs=("dense",), group="dense", has_weights=True),
         Layer(operation="LOGISTIC", outputs=("scores",), group="scores", is_head=True),
     )
-    lines = [str(rule) for rule in plan_rules(replace(INT8, kept_weight_only=("dense",)), layers)]
-    assert lines[0] == "every operation: static 8-bit"
-    assert "every operation in ^(?:scores;)$: float (a head in int8 has steps of 1/256)" in lines
-    assert lines[-3] == "FULLY_CONNECTED in ^(?:dense;)$: weight-only 8-bit (weights alone by the recipe)"
+    rules = plan_rules(replace(INT8, kept_weight_only=("dense",)), layers)
+    told = [(rule.scope, rule.operation, rule.precision, rule.why) for rule in rules]
+    assert told[0] == (".*", "*", Precision.STATIC, "")
+    assert ("^(?:scores;)$", "*", Precision.FLOAT, "a head in int8 has steps of 1/256") in told
+    assert told[-3] == ("^(?:dense;)$", "FULLY_CONNECTED", Precision.WEIGHT_ONLY, "weights alone by the recipe")
 
 
 def test_a_weight_only_rule_is_planned_only_for_layers_that_have_weights() -> None:

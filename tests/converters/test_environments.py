@@ -16,9 +16,10 @@ import pytest
 from converters.environments import interpreters
 from converters.environments.interpreters import Version
 from converters.environments.making import ENVIRONMENTS, Environment, Pins, PipMaker, Ready
+from edge.child import import_path
 from edge.engines.host import EngineHost
 from edge.engines.tiny import tiny_tflite
-from edge.errors import EnvironmentFailedError, InputError
+from edge.errors import EnvironmentFailedError, InputError, ModelError
 
 HERE: Version = (sys.version_info[0], sys.version_info[1])
 PINS = Pins(pythons=(HERE,), requirements=("nothing==1.0",), proof="json", without="nothing is lost")
@@ -245,6 +246,27 @@ def test_the_old_runtime_comes_with_numpy_1() -> None:
     assert "tflite-runtime==2.14.0" in pins.requirements
     assert any(line.startswith("numpy==1.") for line in pins.requirements)
     assert max(pins.pythons) < (3, 12)
+
+
+@pytest.mark.makes_environments
+@pytest.mark.timeout(900)
+def test_the_old_runtime_beside_numpy_2_is_told_with_what_to_install(
+    environment: Callable[[str], Ready], tmp_path: Path
+) -> None:
+    """P11 itself: the package of that environment, in this one."""
+    found = sorted(
+        Path(environment("tflite-runtime-2.14").python).parents[1].glob("lib/*/site-packages/tflite_runtime")
+    )
+    if found[0].parts[-3] != f"python{HERE[0]}.{HERE[1]}" or np.__version__.startswith("1."):
+        pytest.skip("this Python or NumPy is not the one that they clash in")
+    (tmp_path / "tflite_runtime").symlink_to(found[0])
+    (tmp_path / "ai_edge_litert").mkdir()
+    (tmp_path / "ai_edge_litert/__init__.py").write_text("raise ModuleNotFoundError('absent', name=__name__)")
+    with (
+        EngineHost(path=f"{tmp_path}{os.pathsep}{import_path()}") as host,
+        pytest.raises(ModelError, match=r"tflite-runtime needs numpy 1, and numpy 2\S+ is installed; try: pip install"),
+    ):
+        host.look(tiny_tflite(), timeout_s=60)
 
 
 @pytest.mark.makes_environments

@@ -11,12 +11,15 @@ import pytest
 from converters.samples.gather import gather
 from converters.spec import Port, Signature
 from edge.contract.manifest import (
+    Binary,
     Classify,
     Color,
+    Decoder,
     HashedNgrams,
     ImageInput,
     InputSpec,
     Manifest,
+    MultiLabel,
     Normalize,
     Resize,
     Scale,
@@ -26,6 +29,7 @@ from edge.contract.manifest import (
 from edge.errors import MediaError
 from edge.model import Model
 
+_ONE_OF_MANY = Classify()
 _IMAGE = ImageInput(color=Color.RGB, steps=(Resize(width=4, height=4), Scale(factor=1 / 255)))
 _TEXT = TextInput(tokenizer=HashedNgrams(buckets=16), lowercase=True)
 
@@ -34,9 +38,17 @@ def _port(*shape: int, name: str = "x", dtype: str = "float32") -> Port:
     return Port(name=name, shape=shape, dtype=dtype)
 
 
-def _gather(origin, spec: InputSpec, *ports: Port, labels: tuple[str, ...] = (), **more):
-    manifest = Manifest(name="m", input=spec, output=Classify(), labels=labels)
-    return gather(origin, manifest, Signature(inputs=ports, outputs=()), {}, **more)
+def _gather(
+    origin,
+    spec: InputSpec,
+    *ports: Port,
+    labels: tuple[str, ...] = (),
+    task: Decoder = _ONE_OF_MANY,
+    classes: int = 10,
+    **more,
+):
+    manifest = Manifest(name="m", input=spec, output=task, labels=labels)
+    return gather(origin, manifest, Signature(inputs=ports, outputs=(_port(1, classes, name="y"),)), {}, **more)
 
 
 def _picture(path: Path, level: int) -> None:
@@ -197,3 +209,94 @@ def test_caffe_style_pictures_keep_their_order_of_channels(tmp_path: Path) -> No
     np.savez(tmp_path / "p.npz", x=picture)
     found = _gather(tmp_path / "p.npz", spec, _port(1, 2, 2, 3))
     assert found.inputs[0][0, 0, 0, 0].tolist() == [-10.0, -20.0, 170.0]
+
+
+def _labelled(tmp_path: Path, truth: np.ndarray) -> Path:
+    np.savez(tmp_path / "l.npz", x=np.zeros((len(truth), 2)), y=truth)
+    return tmp_path / "l.npz"
+
+
+@pytest.mark.parametrize(
+    ("truth", "task", "sentence"),
+    [
+        (np.arange(50, 60), Classify(), "label 50 is no class; the model's are 0 to 9"),
+        (np.arange(1, 11), Classify(), "label 10 is no class; .* counted from 1"),
+        (np.array([0, -1]), Classify(), "label -1 is no class"),
+        (np.array([0.0, 1.5]), Classify(), "label 1.5 is no class"),
+        (np.array([0, 2]), Binary(), "label 2 is no class; the model's are 0 to 1"),
+        (np.eye(7), Classify(), "expected a class number, or a row of 10 with a single 1"),
+        (np.ones((2, 10)), Classify(), "expected a class number, or a row of 10 with a single 1"),
+        (np.array([3, 4]), MultiLabel(), "labels of 1 numbers a sample; expected 10 numbers of 0 or 1"),
+    ],
+)
+def test_labels_that_are_no_class_of_the_model_are_refused(
+    tmp_path: Path, truth: np.ndarray, task: Decoder, sentence: str
+) -> None:
+    """A label that nothing can match would make any other model as good as the source."""
+    with pytest.raises(MediaError, match=sentence) as refusal:
+        _gather(_labelled(tmp_path, truth), TensorInput(), _port(1, 2), task=task)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.uint8, bool])
+def test_a_row_with_a_single_one_is_a_class(tmp_path: Path, kind: type) -> None:
+    found = _gather(_labelled(tmp_path, np.eye(10, dtype=kind)[[3, 0, 9]]), TensorInput(), _port(1, 2))
+    assert found.truth is not None
+    assert found.truth.tolist() == [3, 0, 9]
+    assert found.truth.dtype == np.int64
+
+
+def test_class_numbers_may_come_as_floats(tmp_path: Path) -> None:
+    found = _gather(_labelled(tmp_path, np.array([1.0, 2.0])), TensorInput(), _port(1, 2))
+    assert found.truth is not None
+    assert found.truth.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("int32", 0.7), ("int32", np.nan), ("int8", 300), ("uint8", -1), ("int32", 2**40)]
+)
+def test_numbers_that_an_integer_input_cannot_hold_are_refused(tmp_path: Path, dtype: str, value: float) -> None:
+    np.savez(tmp_path / "n.npz", x=np.array([[0, 1], [1, value]]))
+    with pytest.raises(MediaError, match=rf"n\.npz\[1\]: .* is no {dtype}"):
+        _gather(tmp_path / "n.npz", TensorInput(), _port(1, 2, dtype=dtype))
+    np.savez(tmp_path / "n.npz", x=np.array([[0.0, 1.0], [1.0, 3.0]]))
+    assert _gather(tmp_path / "n.npz", TensorInput(), _port(1, 2, dtype=dtype)).inputs[0].dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("def rows():\n    return 1 / 0\n", r"rows of d\.py fails: ZeroDivisionError: division by zero \(line 2\)"),
+        (
+            "def rows():\n    yield [1, 2]\n    raise OSError('gone')\n",
+            r"rows of d\.py fails: OSError: gone \(line 3\)",
+        ),
+        ("def rows():\n    return 3\n", r"rows of d\.py fails: TypeError: 'int' object is not iterable"),
+        (
+            "import h2_that_is_nowhere\n",
+            r"d\.py fails when it is imported: ModuleNotFoundError: .*h2_that.* \(line 1\)",
+        ),
+        ("def lines():\n    return []\n", r"defines no function 'rows'"),
+        (None, "expected a Python file"),
+    ],
+)
+def test_a_function_that_fails_is_one_sentence_with_the_line(tmp_path: Path, code: str | None, sentence: str) -> None:
+    if code is not None:
+        (tmp_path / "d.py").write_text(code)
+    with pytest.raises(MediaError, match=sentence) as refusal:
+        _gather(f"{tmp_path / 'd.py'}:rows", TensorInput(), _port(1, 2))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_function_may_import_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "beside_the_samples.py").write_text("ROW = [1, 2]\n")
+    (tmp_path / "drawn.py").write_text("from beside_the_samples import ROW\ndef rows():\n    yield ROW\n")
+    assert len(_gather(f"{tmp_path / 'drawn.py'}:rows", TensorInput(), _port(1, 2))) == 1
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0c"])
+def test_only_the_end_of_a_line_ends_a_text(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "t.jsonl").write_bytes(f'{{"text": "one{mark}two"}}\r\n'.replace("\x0c", "\\f").encode())
+    (tmp_path / "t.txt").write_bytes(f"one{mark}two\r\n".encode())
+    for name in ("t.jsonl", "t.txt"):
+        assert _gather(tmp_path / name, _TEXT, _port(1, 16)).shown == (f"one{mark}two",)

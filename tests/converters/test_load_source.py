@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from converters.detect.source import detect
-from converters.load.exported import digest, distinct, first_line
+from converters.load.exported import digest, distinct
 from converters.load.memory import available_bytes, require
 from converters.load.messages import OpenRequest
 from converters.load.source import OpenSource, loaders
+from converters.load.torch.export import has_converter_wheel, no_converter_here
 from converters.samples.arrays import read_arrays, write_arrays
 from converters.spec import SourceKind
+from converters.usercode import first_line
 from edge.engines.tiny import tiny_tflite
 from edge.errors import (
     ChildError,
@@ -52,6 +56,29 @@ def test_keras_goes_through_pytorch_and_through_tensorflow_where_that_is_all_the
 def test_a_framework_that_is_absent_is_a_sentence_with_its_extra(kind: SourceKind, extra: str) -> None:
     with pytest.raises(MissingExtraError, match=rf"\[{extra}\]"):
         loaders(kind, is_there=lambda _: False)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine"), [("linux", "aarch64"), ("linux", "armv7l"), ("win32", "AMD64"), ("darwin", "x86_64")]
+)
+def test_a_machine_that_the_tflite_converter_has_no_package_for_is_told_where_to_convert(
+    monkeypatch: pytest.MonkeyPatch, system: str, machine: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert not has_converter_wheel()
+    assert no_converter_here().startswith(f"E601 litert-converter has no wheel for {machine}; convert on an x86-64 PC")
+    # Keras without TensorFlow still gives ONNX there, and no extra is advised that could not be installed.
+    assert _with("keras", "torch") == ["keras.source"]
+
+
+def test_where_the_tflite_converter_has_a_package_the_extra_that_brings_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(MissingExtraError, match=r"litert-torch is not installed.*\[torch\]"):
+        _with("keras", "torch")
 
 
 def test_every_kind_of_source_has_a_loader_that_is_there() -> None:
@@ -145,6 +172,27 @@ def test_the_same_source_gives_the_same_bytes_in_another_process(pytorch: None, 
             digests.append([file.sha256 for file in opened.convert(tmp_path, ("tflite", "onnx")).files])
     assert len(digests[0]) == 2
     assert digests[0] == digests[1]
+
+
+def test_on_a_machine_without_the_tflite_converter_onnx_is_made_and_tflite_is_refused_with_the_way_round(
+    pytorch: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E601, as a Pi comes to it: each child process here thinks that it is on one."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util, platform\n"
+        "platform.machine = lambda: 'aarch64'\n"
+        "found = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *more: None if name == 'litert_torch' else found(name, *more)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with OpenSource.open(_factory(tmp_path, "    return torch.nn.Linear(3, 2), torch.ones(1, 3)")) as opened:
+        done = opened.convert(tmp_path, ("tflite", "onnx"))
+        assert [file.format for file in done.files] == ["onnx"]
+        assert [note.code for note in done.notes] == ["W601"]
+        with pytest.raises(
+            UnsupportedSourceError, match=r"^E601 nets\.py cannot be converted: litert-converter has no"
+        ):
+            opened.convert(tmp_path, ("tflite",))
 
 
 def test_what_neither_exporter_can_do_is_one_sentence_with_both_reasons(pytorch: None, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.judge.metrics import Judge, cosine, is_within, sqnr_db, wilson
+from converters.judge.formulas import cosine, sqnr_db, wilson
+from converters.judge.metrics import Judge, is_within
 from converters.spec import Budget, Port, Signature
 from edge.compute.tensors import Array
 from edge.contract.manifest import (
@@ -118,6 +119,32 @@ def test_several_labels_are_compared_as_sets_and_with_truth_by_f1() -> None:
     found = _judge(MultiLabel(), source, truth=np.array([[1, 1, 0]])).compare([other])
     assert (found.metric, found.reference) == ("F1", 1.0)
     assert found.score == pytest.approx(2 / 3)
+
+
+def test_one_of_many_has_the_mean_area_of_each_class_against_the_rest() -> None:
+    scores = np.array([[0.9, 0.1, 0.0], [0.4, 0.35, 0.25], [0.2, 0.7, 0.1], [0.5, 0.2, 0.3]], np.float32)[:, None]
+    found = _judge(Classify(), scores, truth=np.array([0, 1, 1, 2])).compare([scores])
+    # class 0: 1 above 0.4, 0.2, 0.5; class 1: 0.35 and 0.7 above 0.1 and 0.2; class 2: 0.3 above all
+    assert found.more["AUC"] == pytest.approx(1.0)
+    turned = np.roll(scores, 1, axis=2)
+    assert found.more["AUC"] > _judge(Classify(), scores, truth=np.array([0, 1, 1, 2])).compare([turned]).more["AUC"]
+    assert _judge(Classify(), scores, truth=np.zeros(4, np.int64)).compare([scores]).more.keys() == {
+        "F1",
+        "top-1 agreement",
+    }
+
+
+def test_several_labels_have_an_area_and_a_share_of_exact_answers() -> None:
+    scores = np.array([[[0.9, 0.8]], [[0.6, 0.1]], [[0.2, 0.4]]], np.float32)
+    found = _judge(MultiLabel(), scores, truth=np.array([[1, 1], [0, 0], [0, 0]])).compare([scores])
+    assert found.more["AUC"] == pytest.approx(1.0)
+    assert found.more["accuracy"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("limit", [{"min_metric": math.nan}, {"max_drop": math.nan}])
+def test_a_limit_that_is_no_number_lets_nothing_pass(limit: dict[str, float]) -> None:
+    scores = _scores(0, 1, 2, 3)
+    assert not is_within(_judge(Classify(), scores).compare([scores]), Budget(**limit))
 
 
 def test_numbers_are_compared_in_decibels() -> None:

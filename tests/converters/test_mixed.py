@@ -81,6 +81,7 @@ def test_the_report_names_the_group_and_what_was_done_about_it(report: Report) -
     (kept,) = _named(report, "int8-mixed").recipe.kept_weight_only
     notes = [*report.notes, *(note for trial in report.trials for note in trial.notes)]
     assert any(note.code == "W310" and kept in note.message for note in notes)
+    assert any(note.code == "W310" and "kB against full int8" in note.message for note in notes)
     assert any(note.code == "W305" and repr(kept) in note.message for note in notes)
     (groups,) = report.groups.values()
     assert [group.action for group in groups if group.name == kept] == ["weight-only"]

@@ -181,6 +181,18 @@ def test_the_matrix_says_why_an_engine_refused_and_why_another_was_not_asked() -
     assert "0.7630 (0.744\u20130.781)" in text
 
 
+def test_the_matrix_has_f1_and_area_beside_the_accuracy() -> None:
+    report = KINDS["digits"]
+    found = page(report).text
+    assert "F1 0.761" in found
+    assert "top-1 agreement 0.99" not in found
+    trial = report.trials[0]
+    agreement = trial.runs[0].agreement
+    assert agreement is not None
+    run = replace(trial.runs[0], agreement=replace(agreement, more={"F1": 0.5, "AUC": 0.912}))
+    assert "F1 0.500, AUC 0.912" in page(replace(report, trials=(replace(trial, runs=(run,)),))).text
+
+
 def test_a_run_whose_cosine_is_too_low_says_so() -> None:
     found = replace(reports.agreement(1.0, metric="top-1 agreement", reference=1.0), cosine=0.9912)
     run = EngineRun(engine="litert-2.3", status=RunStatus.MISSED, agreement=found)

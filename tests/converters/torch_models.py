@@ -156,7 +156,7 @@ def build(request: BuildRequest) -> Built:
     import torch
     from torch import nn
 
-    from converters.load.code import run_file
+    from converters.usercode import run_file
 
     folder = Path(request.folder)
     (folder / "beside.py").write_text("WORDS = 50\n")

@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from converters.load.code import public_names
-from converters.load.exported import first_line
 from converters.load.keras.config import in_float32, lost_setting, modernise, refuse_what_cannot_be, strange_classes
 from converters.load.messages import OpenRequest
 from converters.load.running import settle
 from converters.spec import Note, SourceKind
+from converters.usercode import first_line, public_names
 from edge.errors import MissingExtraError, UnsupportedSourceError
 
 __all__ = ["input_names", "layers_of", "open_model", "output_names", "shapes_of"]

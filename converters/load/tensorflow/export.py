@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from converters.graph.flatbuffer import read_graph
-from converters.load.exported import distinct, first_line
+from converters.load.exported import distinct
 from converters.spec import Signature
+from converters.usercode import first_line
 from edge.engines.open import open_engine
 from edge.errors import MissingExtraError, ModelError, UnsupportedSourceError
 

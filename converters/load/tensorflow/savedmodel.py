@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from converters.load.batches import example, failing, most_at_once, predict_by_call
-from converters.load.exported import digest, distinct, exported, first_line, where
+from converters.load.exported import digest, distinct, exported, where
 from converters.load.messages import Converted, ConvertRequest, OpenRequest, Predicted, PredictRequest
 from converters.load.running import settle
 from converters.load.tensorflow.export import write_onnx, write_tflite
 from converters.spec import FloatFile, Format, Note, Port, Signature, Source, SourceKind
+from converters.usercode import first_line
 from edge.compute.tensors import Array
 from edge.errors import InferenceError, MissingExtraError, UnsupportedSourceError
 

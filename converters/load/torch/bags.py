@@ -10,10 +10,10 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from converters.load.exported import first_line
 from converters.load.torch.masks import masks_in_graph
 from converters.load.torch.run import Runnable
 from converters.spec import Note
+from converters.usercode import first_line
 from edge.errors import UnsupportedSourceError
 
 __all__ = ["exportable"]

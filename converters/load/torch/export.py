@@ -20,10 +20,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from converters.load.exported import exported, first_line, where
+from converters.load.exported import exported, where
 from converters.load.messages import Converted, ConvertRequest
 from converters.load.onnx_names import name_tensors
 from converters.spec import FloatFile, Format, Note, Signature
+from converters.usercode import first_line
 from edge.engines.open import open_engine
 from edge.errors import MissingExtraError, ModelError, UnsupportedSourceError
 

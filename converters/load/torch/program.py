@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from converters.load.exported import first_line
 from converters.load.messages import OpenRequest
 from converters.load.running import settle
 from converters.load.torch.flat import flat
 from converters.load.torch.run import Runnable, example_tensor
+from converters.usercode import first_line
 from edge.errors import UnsupportedSourceError
 
 __all__ = ["open_program"]

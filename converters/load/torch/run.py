@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from converters.load.batches import example, failing, most_at_once, predict_by_call
-from converters.load.exported import distinct, first_line
+from converters.load.exported import distinct
 from converters.load.messages import Predicted, PredictRequest
 from converters.load.torch.masks import masks_at_work
 from converters.spec import Note, Port, Signature
+from converters.usercode import first_line
 from edge.compute.tensors import Array
 from edge.errors import UnsupportedSourceError
 

@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters.load.code import call_factory
-from converters.load.exported import digest, first_line
+from converters.load.exported import digest
 from converters.load.messages import Converted, ConvertRequest, OpenRequest, Predicted, PredictRequest
 from converters.load.torch.bags import exportable
 from converters.load.torch.export import export
@@ -21,6 +20,7 @@ from converters.load.torch.flat import flat, parameter_names, plain
 from converters.load.torch.program import open_program
 from converters.load.torch.run import Runnable, example_tensor
 from converters.spec import Note, Signature, Source, SourceKind
+from converters.usercode import call_factory, first_line
 from edge.errors import InputError, MissingExtraError, UnsupportedSourceError
 
 __all__ = ["convert", "look", "predict"]

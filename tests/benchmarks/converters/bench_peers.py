@@ -67,7 +67,7 @@ def _compared(model: Model, folder: Path, olive: Olive | None, samples: int) -> 
     report = convert(model.source, out=out, formats=_FORMATS, evaluation_samples=samples, **model.options)
     print(f"\n{model.name}: edge convert made {len(report.trials)} rungs, ran and judged them: {report.seconds:.0f} s")
     for note in report.notes:
-        if note.code in {"W301", "W303", "W310"}:
+        if note.code in {"W301", "W305", "W310"}:
             print(f"  {note.code} {note.message}")
     tables = []
     for file in report.floats:

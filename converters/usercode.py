@@ -3,23 +3,27 @@
 Promises: a file runs as it does when started from its own folder: modules beside it can be imported; what it raises
 ends as one sentence with the line.
 Leaves out: trust: whoever names a file runs it.
-Thread: main, in a child process.
+Thread: main; models in a child process, samples in ours.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from converters.load.exported import first_line
 from edge.errors import EdgeError, UnsupportedSourceError
 
-__all__ = ["call_factory", "public_names", "run_file"]
+__all__ = ["call_factory", "first_line", "public_names", "rows_of", "run_file"]
+
+_LONGEST_REASON = 300
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_SAYS_NOTHING = ("Exception encountered when calling",)  # Keras, before the exception itself
 
 
 def run_file(path: Path) -> ModuleType:
@@ -58,9 +62,31 @@ def call_factory(path: Path, function: str) -> Any:
         raise UnsupportedSourceError(f"E505 {function} of {path.name} fails: {_said(err, path)}") from err
 
 
+def rows_of(path: Path, function: str) -> Iterator[Any]:
+    """What `function` of a file yields, one after the other.
+
+    Raises:
+        UnsupportedSourceError: as `call_factory`; it fails on the way, or returns nothing that can be gone through.
+    """
+    made = call_factory(path, function)
+    try:
+        yield from made
+    except EdgeError:
+        raise
+    except Exception as err:
+        raise UnsupportedSourceError(f"E505 {function} of {path.name} fails: {_said(err, path)}") from err
+
+
 def public_names(path: Path) -> dict[str, Any]:
     """Every class and function that a file defines or imports under a name without an underscore in front."""
     return {name: value for name, value in vars(run_file(path)).items() if not name.startswith("_") and callable(value)}
+
+
+def first_line(err: BaseException) -> str:
+    """What a foreign exception says, cut to a sentence."""
+    lines = [_COLOURS.sub("", line).strip() for line in str(err).splitlines()]
+    said = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
+    return said[0][:_LONGEST_REASON].rstrip(".") if said else type(err).__name__
 
 
 def _said(err: Exception, path: Path) -> str:
