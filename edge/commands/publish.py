@@ -33,7 +33,9 @@ def command(
     where: str, keys: Path, ask: Ask, bundle: Path, family: str | None, floor: int | None, *, is_json: bool
 ) -> None:
     """Sign BUNDLE as the next release of its family, and put its files into the registry."""
-    done = open_registry(where, keys, ask).publish(bundle, family=family, floor=floor)
+    from edge.central.registry import deltas
+
+    done = open_registry(where, keys, ask).publish(bundle, family=family, floor=floor, makers=(deltas.make,))
     if is_json:
         print(msgspec.json.encode(done).decode())
         return

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from edge.commands import keys, publish, registry, revoke, withdraw
+from edge.contract.asks import decode_offers
+from edge.contract.layout import blob_path, offers_path
+from edge.device.updates.patch import apply
 from edge.errors import InputError, NotInRepositoryError, TrustError
 from tests.simulators.bundles import write_bundle
 
@@ -55,6 +60,21 @@ def test_a_model_from_its_keys_to_its_end() -> None:
     assert call(registry.command, "refresh") == "registry: signed anew: snapshot, timestamp\n"
     assert call(registry.command, "verify").startswith("registry: 1 releases, ")
     assert json.loads(call(registry.command, "verify", "--json"))["problems"] == []
+
+
+def test_a_release_is_offered_as_a_delta_from_the_one_before() -> None:
+    call(keys.command, "init", "--demo")
+    weights = np.random.default_rng(1).integers(0, 256, 100_000, dtype=np.uint8)
+    for name in ("one", "two"):
+        write_bundle(Path(name), {"larger.onnx": weights.tobytes()})
+        call(publish.command, name)
+        weights[-1000:] += 1
+    new = hashlib.sha256(Path("two/larger.onnx").read_bytes()).hexdigest()
+    (offer,) = decode_offers(Path("registry", offers_path(new)).read_bytes()).offers
+    assert (offer.kind, offer.base) == ("delta", hashlib.sha256(Path("one/larger.onnx").read_bytes()).hexdigest())
+    delta = Path("registry", blob_path(offer.sha256))
+    assert delta.stat().st_size == offer.size_bytes < 1500
+    apply(Path("one/larger.onnx"), delta, Path("out"), size_bytes=100_000, sha256=new)
 
 
 def test_demo_keys_are_one_of_one_and_rotation_names_old_and_new() -> None:
