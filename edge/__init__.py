@@ -13,7 +13,8 @@ The map, from the ground up:
 - `media`: pictures, clips, texts and numbers from disk.
 - `model`: a model file made callable: prepare, run, decode. `golden`, `selftest`: samples with the answers of the
   trained model, and their replay on the engines of a machine.
-- `device`: the daemon. `central`: the service that keeps the fleet's results. They never import each other.
+- `device`: the daemon. `central`: the service that keeps the fleet's results and its signed models. They never import
+  each other.
 - `commands`, `cli`: the one command `edge`. `demo`: the whole loop on one machine.
 
 Two sentences carry everything: a result, once accepted, reaches the central service or leaves a recorded gap; and at
