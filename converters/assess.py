@@ -25,18 +25,18 @@ from converters.outcome import Climbed, keep, leaving_nothing
 from converters.report.screen import Progress, SilentProgress
 from converters.spec import Format, Recipe, Report, Scheme, Signature, Trial, TrialStatus
 from edge.clock import Clock, SystemClock
-from edge.contract.manifest import Manifest, decode_manifest
+from edge.contract.manifest import Manifest
+from edge.dropin.bundle import check_variant, manifest_in, path_inside, read_listed
 from edge.durable import write_atomic
 from edge.engines.host import ProbeReport
 from edge.engines.open import kind_of
 from edge.engines.probe import probe
-from edge.errors import InputError, ModelError
+from edge.errors import InputError, ManifestError, ModelError
 from edge.reading import read_whole
 
 __all__ = ["assess", "files_of"]
 
 _LARGEST_BYTES = 2 << 30
-_MANIFEST_BYTES = 16 << 20
 
 
 def assess(
@@ -88,17 +88,22 @@ def files_of(path: Path) -> tuple[tuple[Path, ...], Manifest | None, dict[str, b
     """The variants of a bundle with its manifest and vocabularies; a single file stands for itself.
 
     Raises:
-        ModelError: a folder without a manifest.
-        ManifestError: it is none.
+        ModelError: a folder without a manifest, or a variant that is not the file which it describes.
+        ManifestError: it is none, lists no variants, files outside its folder, or vocabularies that are others.
     """
     if not path.is_dir():
         return (path,), None, {}
-    try:
-        manifest = decode_manifest(read_whole(path / "manifest.json", most_bytes=_MANIFEST_BYTES))
-    except OSError as err:
-        raise ModelError(f"{path} is a folder without a manifest.json; name the files themselves") from err
-    named = {listed.file: (path / listed.file).read_bytes() for listed in manifest.files if listed.role == "vocabulary"}
-    return tuple(path / variant.file for variant in manifest.variants), manifest, named
+    manifest = manifest_in(path)
+    if not manifest.variants:
+        raise ManifestError(f"{path / 'manifest.json'} lists no variants; name the model files themselves")
+    files = tuple(path_inside(path, variant.file) for variant in manifest.variants)
+    for file, variant in zip(files, manifest.variants, strict=True):
+        content = _read(file)
+        check_variant(content, file, manifest)
+        if (kind := kind_of(content)) != variant.engine:
+            raise ManifestError(f"{file} is of {kind}, and its manifest.json says {variant.engine}; make it anew")
+    named = {listed.file: read_listed(path, listed) for listed in manifest.files if listed.role == "vocabulary"}
+    return files, manifest, named
 
 
 def _read(path: Path) -> bytes:

@@ -21,7 +21,7 @@ from converters.graph.clean import Cleaned, CleanRequest
 from converters.judge.formulas import sqnr_db
 from converters.load.memory import available_bytes, require
 from converters.load.messages import Converted
-from converters.spec import FloatFile, Format, Note, Port, Signature, Source
+from converters.spec import FloatFile, Format, Note, Port, Signature, Source, SourceKind
 from edge.child import Child
 from edge.compute.tensors import Array
 from edge.engines.host import EngineHost
@@ -77,7 +77,9 @@ class FloatMaker:
         """
         raw = self._folder / "raw"
         raw.mkdir(exist_ok=True)
-        converted = convert(raw, tuple(formats))
+        # A file that is there in one format is where the other is made from, wanted or not.
+        is_file = source.kind in {SourceKind.ONNX, SourceKind.TFLITE}
+        converted = convert(raw, ("tflite", "onnx") if is_file else tuple(formats))
         files: dict[Format, FloatFile] = {file.format: file for file in converted.files}
         notes = list(converted.notes)
         problems: list[EdgeError] = []

@@ -121,6 +121,8 @@ def _store(graph: Any, tensor: Any, axis: int, name: str, *, is_table: bool) -> 
     np.rint(steps, out=steps)
     graph.initializer.append(onnx.numpy_helper.from_array(steps.astype(np.int8), f"{name}_int8"))
     graph.initializer.append(onnx.numpy_helper.from_array(scales, f"{name}_scale"))
+    if is_table and scales.size == 1:
+        graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(scales.shape, np.int8), f"{name}_zero"))
     return int(scales.size)
 
 
@@ -142,7 +144,8 @@ def _rows_read(node: Any, name: str, *, has_one_scale: bool) -> list[Any]:
     if has_one_scale:
         return [
             onnx.helper.make_node("Gather", [f"{name}_int8", node.input[1]], [rows], name=rows),
-            onnx.helper.make_node("DequantizeLinear", [rows, f"{name}_scale"], [made], name=node.name),
+            # With no zero point the runtime moves it behind a Reshape and takes the integers for unsigned ones.
+            onnx.helper.make_node("DequantizeLinear", [rows, f"{name}_scale", f"{name}_zero"], [made], name=node.name),
         ]
     return [
         onnx.helper.make_node("Gather", [f"{name}_int8", node.input[1]], [rows], name=rows),

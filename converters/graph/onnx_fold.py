@@ -123,6 +123,12 @@ def _slim(model: Any) -> Any:
         slim = onnxslim.slim(model)
     except Exception as err:  # a tool of many parts, whose exceptions share no base but this one
         raise ModelError(f"the ONNX file cannot be simplified: {type(err).__name__}: {err}") from err
+    names = {value.name for value in slim.graph.input}
+    if len(names) != len(model.graph.input):  # it drops inputs that nothing reads, and callers give them all the same
+        kept = {value.name: value for value in slim.graph.input}
+        inputs = [kept.get(value.name, value) for value in model.graph.input]
+        del slim.graph.input[:]
+        slim.graph.input.extend(inputs)
     gc.collect()  # its graph goes round in circles, and with it every weight of the file that was given
     return slim
 

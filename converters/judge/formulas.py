@@ -13,11 +13,12 @@ import numpy as np
 
 from edge.compute.tensors import Array
 
-__all__ = ["CLIP", "PERFECT_DB", "auc", "cosine", "macro_f1", "mean_auc", "sqnr_db", "wilson"]
+__all__ = ["PERFECT_DB", "auc", "cosine", "macro_f1", "masks", "mean_auc", "sqnr_db", "wilson"]
 
-CLIP = 1e4  # masks such as -1e9 are no answers
 PERFECT_DB = 200.0  # identical numbers, whose ratio is infinite, which JSON cannot say
 _Z95 = 1.959964
+_MASK = -1e4  # the smallest that programs write for "not this one"; others write -1e9, or the lowest number of all
+_MASK_RATIO = 1e3
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -45,14 +46,29 @@ def sqnr_db(outputs: Array, reference: Array) -> float:
 
 def cosine(outputs: Array, reference: Array) -> float:
     """Mean over samples of the cosine between two outputs; 0 for numbers that are none."""
-    one = np.clip(outputs.reshape(len(outputs), -1).astype(np.float64), -CLIP, CLIP)
-    two = np.clip(reference.reshape(len(reference), -1).astype(np.float64), -CLIP, CLIP)
+    masked = masks(reference).reshape(len(reference), -1)
+    one = np.where(masked, 0.0, outputs.reshape(len(outputs), -1).astype(np.float64))
+    two = np.where(masked, 0.0, reference.reshape(len(reference), -1).astype(np.float64))
     if not np.isfinite(one).all():
         return 0.0
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
     products = np.sum(one * two, axis=1)
     same = np.all(one == two, axis=1)
     return float(np.mean(np.where(same, 1.0, products / np.where(lengths > 0, lengths, 1.0))))
+
+
+def masks(reference: Array) -> Array:
+    """Which numbers of a source's answers are none: minus infinity, or far below all the others of their sample.
+
+    Args:
+        reference: (samples, ...). Where a sample has nothing but such numbers, they are its answer.
+    """
+    numbers: Array = reference.reshape(len(reference), -1).astype(np.float64)
+    rows, low = np.abs(numbers), np.less_equal(numbers, _MASK)
+    others = np.max(rows, axis=1, keepdims=True, initial=0.0, where=~low & np.isfinite(rows))
+    far = low & (rows > _MASK_RATIO * np.maximum(others, 1.0)) & ~low.all(axis=1, keepdims=True)
+    found: Array = (far | np.isinf(rows)).reshape(reference.shape)
+    return found
 
 
 def macro_f1(told: Array, truth: Array) -> float:

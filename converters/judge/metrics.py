@@ -9,12 +9,13 @@ Thread: any; pure.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
-from converters.judge.formulas import CLIP, PERFECT_DB, cosine, macro_f1, mean_auc, sqnr_db, wilson
+from converters.judge.formulas import PERFECT_DB, cosine, macro_f1, masks, mean_auc, sqnr_db, wilson
 from converters.spec import Agreement, Budget, Signature
 from edge.compute.decode import Decode, compile_decoder
 from edge.compute.decoded import find_output, score
@@ -95,7 +96,7 @@ class Judge:
     def compare(self, outputs: Sequence[Array]) -> Agreement:
         """Judge the outputs of another file, in the reference's shapes."""
         outputs = [_without_strays(array, mine) for array, mine in zip(outputs, self._reference, strict=True)]
-        numbers = _flat(outputs), _flat(self._reference)
+        numbers = _flat(outputs, self._reference)
         answers = self._decoded(outputs)
         shares = np.array([self._share(row, answers[row]) for row in range(len(answers))])
         figures = {"SQNR dB": sqnr_db(*numbers)}
@@ -207,7 +208,9 @@ def is_within(agreement: Agreement, budget: Budget) -> bool:
     With labels, the metric may fall by `max_drop`; without, as many answers may differ, and the mean cosine must stay
     at `LOWEST_COSINE`; numbers must keep `LOWEST_SQNR_DB`.
     """
-    if not math.isfinite(agreement.sqnr_db) or agreement.samples == 0:
+    # An error as large as the answers, or numbers that are none, is no stand-in, whatever labels say.
+    is_numeric = agreement.metric in {"top-k overlap", "matched boxes", "pixel agreement"}
+    if agreement.samples == 0 or agreement.sqnr_db <= (-PERFECT_DB if is_numeric else 0.0):
         return False
     if agreement.metric == "SQNR":
         return agreement.score >= (LOWEST_SQNR_DB if budget.min_metric is None else budget.min_metric)
@@ -217,7 +220,6 @@ def is_within(agreement: Agreement, budget: Budget) -> bool:
     if not agreement.score >= agreement.reference - budget.max_drop - 1e-9:
         return False
     has_truth = agreement.metric in _WITH_TRUTH.values()
-    is_numeric = agreement.metric in {"top-k overlap", "matched boxes", "pixel agreement"}
     return has_truth or is_numeric or agreement.cosine >= LOWEST_COSINE
 
 
@@ -257,17 +259,19 @@ def _main_output(reference: Sequence[Array]) -> int:
     return max(places, key=lambda place: reference[place][0].size if len(reference[place]) else 0)
 
 
-def _flat(outputs: Sequence[Array]) -> Array:
-    """All real numbers of all outputs, clipped."""
-    real = [array for array in outputs if array.dtype.kind == "f"] or list(outputs)
-    joined = np.concatenate([array.reshape(-1).astype(np.float64) for array in real])
-    clipped: Array = np.where(np.isnan(joined), joined, np.clip(joined, -CLIP, CLIP))
-    return clipped
+def _flat(outputs: Sequence[Array], reference: Sequence[Array]) -> tuple[Array, Array]:
+    """All real numbers of all outputs, and the source's, without masks, which are no answers."""
+    pairs = [pair for pair in zip(outputs, reference, strict=True) if pair[1].dtype.kind == "f"]
+    pairs = pairs or list(zip(outputs, reference, strict=True))
+    kept = [~masks(mine).reshape(-1) for _, mine in pairs]
+    told = [array.reshape(-1)[keep] for (array, _), keep in zip(pairs, kept, strict=True)]
+    own = [mine.reshape(-1)[keep] for (_, mine), keep in zip(pairs, kept, strict=True)]
+    return np.concatenate(told).astype(np.float64), np.concatenate(own).astype(np.float64)
 
 
 def _max_abs(outputs: Array, reference: Array) -> float:
     found = float(np.max(np.abs(outputs - reference))) if outputs.size else 0.0
-    return found if math.isfinite(found) else CLIP
+    return found if math.isfinite(found) else sys.float_info.max
 
 
 def _flat_of(answers: list[_Answer]) -> Array:

@@ -50,6 +50,9 @@ _QUIET = {
     "TF_USE_LEGACY_KERAS": "0",
 }
 
+# A .pt2 file may hold pickles too: sample inputs, weights, constants; torch.export.load opens them without asking.
+_NO_PICKLES = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loader:
@@ -209,7 +212,7 @@ class OpenSource:
             loader.module,
             what=f"the loader of {self._name}",
             memory_mb=self._memory_mb,
-            environ={**_QUIET, **loader.environ},
+            environ={**_QUIET, **loader.environ, **({} if self._request.is_pickle_trusted else _NO_PICKLES)},
             log=self._log,
         )
         try:

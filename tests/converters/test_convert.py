@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +15,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from converters import api
 from converters.load.sklearn.dense import Dense, to_onnx, to_tflite
 from converters.report import store
 from converters.spec import Budget, Report, RunStatus, TrialStatus
-from edge.contract.manifest import Classify, Manifest, TensorInput, decode_manifest
+from edge.contract.manifest import Classify, Manifest, TensorInput, decode_manifest, encode_manifest
 from edge.contract.profile import EngineProfile, encode_profile
-from edge.errors import EdgeError, InputError, MediaError, RefusedError, UnsupportedSourceError
+from edge.errors import (
+    EdgeError,
+    EnvironmentFailedError,
+    InputError,
+    MediaError,
+    MissingExtraError,
+    ModelError,
+    RefusedError,
+    UnsupportedSourceError,
+)
 from edge.model import Model
 from edge.selftest import CheckStatus, selftest
 
@@ -245,6 +256,47 @@ def test_verify_tells_a_variant_from_another_model(place: Path, done: tuple[Path
     with pytest.raises(RefusedError, match=r"^E311 other on "):
         api.verify(place / "other.tflite", out=tmp_path / "other", manifest=_MANIFEST, **common)
     assert store.read(tmp_path / "other/report.json").trials[0].runs[0].status is RunStatus.WRONG
+
+
+def test_a_bundle_that_was_changed_is_not_verified(place: Path, done: tuple[Path, Report], tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(done[0] / "bundle", bundle)
+    manifest = decode_manifest((bundle / "manifest.json").read_bytes())
+    (variant,) = manifest.variants
+    against = {"against": place / "net.tflite", "out": tmp_path / "out", "is_offline": True, "targets": ("pc",)}
+    for changed, told in (
+        (replace(variant, file="../../" + variant.file), "outside its folder"),
+        (replace(variant, engine="onnx"), "make it anew"),
+        (None, "lists no variants"),
+    ):
+        listed = () if changed is None else (changed,)
+        (bundle / "manifest.json").write_bytes(encode_manifest(replace(manifest, variants=listed)))
+        with pytest.raises(InputError, match=told):
+            api.verify(bundle, **against)
+    (bundle / "manifest.json").write_bytes(encode_manifest(manifest))
+    content = bytearray((bundle / variant.file).read_bytes())
+    content[-1] ^= 1
+    (bundle / variant.file).write_bytes(content)
+    with pytest.raises(ModelError, match="sha256"):
+        api.verify(bundle, **against)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("source", "wanted"), [("net.onnx", "tflite"), ("net.tflite", "onnx")])
+def test_a_file_of_one_format_is_the_way_to_the_other(place: Path, tmp_path: Path, source: str, wanted: str) -> None:
+    try:
+        report = api.convert(
+            place / source,
+            out=tmp_path / "out",
+            formats=(wanted,),
+            evaluation=place / "eval.npz",
+            manifest=_MANIFEST,
+            is_offline=True,
+            targets=("pc",),
+        )
+    except (EnvironmentFailedError, MissingExtraError):
+        pytest.skip("the tool between the formats is not here")
+    assert {trial.recipe.format for trial in report.trials} == {wanted}
 
 
 def test_files_that_are_there_become_a_bundle(place: Path, tmp_path: Path) -> None:

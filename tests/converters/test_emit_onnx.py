@@ -124,6 +124,18 @@ def test_the_float_recipe_is_the_file_itself(pictures) -> None:
     assert pictures.make(recipe(Scheme.FLOAT32))[0] == pictures.float
 
 
+@pytest.mark.parametrize("scheme", [Scheme.WEIGHT_ONLY, Scheme.DYNAMIC])
+def test_the_rows_of_a_table_stay_signed_behind_a_reshape(tmp_path, scheme) -> None:
+    shape = np.array([1, 256], np.int64)
+    constants = {"table": files.random(500, 32, seed=1), "shape": shape, "w": files.random(256, 16, seed=2)}
+    nodes = [node("Gather", "table ids", "e"), node("Reshape", "e shape", "f"), node("MatMul", "f w", "y")]
+    ends = {"y": (1, 16)}
+    made = model(nodes, IDS, ends, constants, ids=["ids"]).SerializeToString()
+    content = canonical(made, signature(IDS, ends, "ids"))
+    shop = Workshop(tmp_path, content, files.sentences(20), files.sentences(20, seed=1))
+    assert shop.decibels(shop.make(recipe(scheme))[0]) > 35
+
+
 def heavy(tmp_path: Path) -> Workshop:
     """One dense layer and one table, next to whose weights everything else is small."""
     nodes = [node("Gather", "table ids", "e"), node("MatMul", "e w", "m"), node("Relu", "m", "y")]

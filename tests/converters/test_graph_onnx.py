@@ -384,3 +384,10 @@ def test_a_bound_that_is_none_is_no_mask() -> None:
     constants = {"w": files.random(4, 4), "zero": np.float32(0), "most": np.float32(3.4e38)}
     content = canonical(model(nodes, X, Y, constants).SerializeToString(), signature(X, Y))
     assert fragile(content) == {}
+
+
+def test_an_input_that_nothing_reads_stays_an_input() -> None:
+    inputs = {"x": (1, 4), "unread": (1, 2)}
+    made = model([node("Relu", "x", "y")], inputs, Y).SerializeToString()
+    decoded = decode(canonical(made, signature(inputs, Y)))
+    assert [value.name for value in decoded.graph.input] == ["x", "unread"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from converters.detect.source import detect
 from converters.graph.flatbuffer import read_graph
 from converters.load.messages import Converted, ConvertRequest, OpenRequest, Predicted, PredictRequest
+from converters.load.source import OpenSource
 from converters.samples.arrays import read_arrays, synthetic
 from converters.spec import Format, Source
 from edge.child import Child
@@ -214,6 +217,27 @@ def test_what_cannot_be_converted_is_refused_in_one_sentence(torch: Torch, name:
     assert str(refused.value).startswith(code), str(refused.value)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+class _Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("inside", ["sample_inputs", "weights"])
+def test_a_pickle_inside_a_pt2_file_does_not_run(torch: Torch, tmp_path: Path, inside: str) -> None:
+    evil = pickle.dumps(_Evil(tmp_path / "ran"))
+    with zipfile.ZipFile(torch.folder / "net.pt2") as given, zipfile.ZipFile(tmp_path / "evil.pt2", "w") as made:
+        for entry in given.infolist():
+            content = given.read(entry).replace(b'"use_pickle": false', b'"use_pickle": true')
+            place = "sample_inputs/" if inside == "sample_inputs" else "/weight_0"
+            made.writestr(entry, evil if place in entry.filename else content)
+    with pytest.raises(InputError, match=r"^E504 a pickle in this \.pt2 file"):
+        OpenSource(detect(str(tmp_path / "evil.pt2")))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_pickle_is_not_opened_without_a_word_of_trust(torch: Torch) -> None:

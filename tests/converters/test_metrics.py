@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.judge.formulas import cosine, sqnr_db, wilson
+from converters.judge.formulas import cosine, masks, sqnr_db, wilson
 from converters.judge.metrics import Judge, is_within
 from converters.spec import Budget, Port, Signature
 from edge.compute.tensors import Array
@@ -234,3 +234,34 @@ def test_two_silent_outputs_are_alike_and_one_is_not() -> None:
     nothing, something = np.zeros((2, 3)), np.ones((2, 3))
     assert cosine(nothing, nothing) == 1.0
     assert cosine(something, nothing) == 0.0
+
+
+def test_large_numbers_are_compared_like_any_other() -> None:
+    prices = np.linspace(270_000, 1_690_000, 40, dtype=np.float32).reshape(-1, 1)
+    agreement = _judge(Regress(), prices).compare([prices * 1.5])
+    assert agreement.sqnr_db == pytest.approx(6.02, abs=0.01)
+    assert agreement.max_abs == pytest.approx(845_000)
+    assert not is_within(agreement, Budget())
+
+
+def test_what_the_source_masks_is_no_answer_and_what_is_only_large_is_one() -> None:
+    answers = np.array([[3.0, -1e9, 5.0], [-np.inf, 2.0, 1.0], [-2e6, -3e6, -1e6], [-2e6, 4e6, 1.0]])
+    expected = [[False, True, False], [True, False, False], [False] * 3, [False] * 3]
+    assert masks(answers).tolist() == expected
+
+
+def test_numbers_that_are_none_are_no_stand_in_even_where_most_pixels_are_right() -> None:
+    mask = np.zeros((20, 8, 8, 2), np.float32)
+    mask[..., 0] = 1.0
+    broken = mask.copy()
+    broken[:, 0, 0] = np.nan
+    assert not is_within(_judge(Segment(), mask, labels=("none", "cat")).compare([broken]), Budget(max_drop=0.05))
+
+
+def test_an_error_as_large_as_the_answers_is_no_stand_in_whatever_the_labels_say() -> None:
+    scores = _scores(0, 1, 2, 3) * 10
+    extra = np.ones((4, 50), np.float32) * 40
+    judge = _judge(Classify(output="o0"), scores, extra, truth=np.arange(4))
+    assert judge.compare([scores, extra]).score == 1.0
+    assert is_within(judge.compare([scores, extra]), Budget())
+    assert not is_within(judge.compare([scores, -3 * extra]), Budget())

@@ -16,10 +16,11 @@ from converters.load.running import settle
 from converters.load.torch.flat import flat
 from converters.load.torch.run import Runnable, example_tensor
 from converters.usercode import first_line
-from edge.errors import UnsupportedSourceError
+from edge.errors import InputError, UnsupportedSourceError
 
 __all__ = ["open_program"]
 
+_HAS_PICKLE = "Weights only load failed"  # torch.load's own words
 # Operations that learn while they run, and the place of the argument that says whether they do.
 _LEARNING = {
     "aten.batch_norm.default": 5,
@@ -35,7 +36,7 @@ def open_program(request: OpenRequest) -> Runnable:
 
     Raises:
         UnsupportedSourceError: another PyTorch wrote it, it was training, it is in half floats, or sizes stay free.
-        InputError: shapes given that do not fit.
+        InputError: a pickle in it that nobody trusts; shapes given that do not fit.
     """
     import torch
 
@@ -44,6 +45,11 @@ def open_program(request: OpenRequest) -> Runnable:
     except MemoryError:
         raise
     except Exception as err:
+        if _HAS_PICKLE in str(err):
+            raise InputError(
+                "E504 a pickle in this .pt2 file runs what its maker put in; save the model without it, or add "
+                "--trust-pickle if you trust its maker"
+            ) from err
         raise UnsupportedSourceError(
             f"E500 PyTorch {torch.__version__.partition('+')[0]} cannot read this .pt2 file ({first_line(err)}); save "
             "it again with the PyTorch that is installed here"
