@@ -16,6 +16,7 @@ The type says what to do next; the supervisor and the command line hold that tab
     |   |-- OutOfMemoryError  it was not given the memory it asked for           exit 6
     |   `-- OutOfTimeError  it did not end in time                               exit 6
     |-- TrustError          not signed as it must be; nothing of it is used          exit 77
+    |   `-- StaleError      signed as it must be, and old news: drop it
     |-- RepositoryError     models cannot be fetched now; try again with back-off
     |   |-- NotInRepositoryError  it is not there; asking again will not help
     |   `-- NotNowError     nobody answers, or asks for patience; waiting is no failed try
@@ -49,6 +50,7 @@ __all__ = [
     "RefusedError",
     "RepositoryError",
     "SourceError",
+    "StaleError",
     "StoreError",
     "TrustError",
     "UnsupportedSourceError",
@@ -138,6 +140,10 @@ class TrustError(EdgeError):
     """Signatures, versions, digests or dates are not what they must be. Nothing of it was used."""
 
     exit_code = 77  # EX_NOPERM
+
+
+class StaleError(TrustError):
+    """An order that was carried out already, or that a newer one replaced. It comes again at each reconnect."""
 
 
 class RepositoryError(EdgeError):

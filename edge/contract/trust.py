@@ -44,6 +44,7 @@ __all__ = [
     "encode_trust_update",
     "family_role",
     "parse_target",
+    "role_family",
     "target_path",
 ]
 
@@ -63,6 +64,12 @@ def family_role(family: str) -> str:
         InputError: `family` is no name.
     """
     return f"{_FAMILY_PREFIX}{check_name('family', family)}"
+
+
+def role_family(role: str) -> str | None:
+    """The family whose releases this role signs; None for any other role."""
+    family = role.removeprefix(_FAMILY_PREFIX)
+    return family if role != family and _TARGET.fullmatch(f"models/{family}/1.json") else None
 
 
 def target_path(family: str, release: int) -> str:
