@@ -25,12 +25,15 @@ from converters import assess
 from converters import convert as way
 from converters.options import Options
 from edge.engines.open import kind_of
-from edge.errors import ModelError
+from edge.errors import InputError, ModelError
+from edge.reading import read_whole
 
 if TYPE_CHECKING:
     from converters.spec import Report
 
 __all__ = ["bundle", "convert", "quantize", "verify"]
+
+_LARGEST_BYTES = 2 << 30  # a flatbuffer's and a protobuf's own limit
 
 
 def convert(source: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Report:
@@ -59,7 +62,7 @@ def quantize(model: str | PathLike[str], *, out: str | PathLike[str], **options:
         EdgeError: as `convert`.
     """
     try:
-        kind = kind_of(Path(model).read_bytes())
+        kind = kind_of(read_whole(Path(model), most_bytes=_LARGEST_BYTES))
     except OSError as err:
         raise ModelError(f"{model}: {err.strerror or err}") from err
     return way.convert(_options(model, out, {**options, "formats": (kind,)}, "quantize", model))
@@ -93,6 +96,8 @@ def bundle(
         EdgeError: as `convert`.
     """
     paths = [Path(file) for file in files]
+    if not paths:
+        raise InputError("no files to make a bundle of; name at least one")
     source = against or paths[0]
     return assess.assess(_options(source, out, options, "bundle", *paths, "--against", source), paths, is_bundling=True)
 

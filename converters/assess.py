@@ -26,7 +26,7 @@ from converters.report.screen import Progress, SilentProgress
 from converters.spec import Format, Recipe, Report, Scheme, Signature, Trial, TrialStatus
 from edge.clock import Clock, SystemClock
 from edge.contract.manifest import Manifest
-from edge.dropin.bundle import check_variant, manifest_in, path_inside, read_listed
+from edge.dropin.bundle import check_digest, manifest_in, path_inside, read_listed
 from edge.durable import write_atomic
 from edge.engines.host import ProbeReport
 from edge.engines.open import kind_of
@@ -99,7 +99,7 @@ def files_of(path: Path) -> tuple[tuple[Path, ...], Manifest | None, dict[str, b
     files = tuple(path_inside(path, variant.file) for variant in manifest.variants)
     for file, variant in zip(files, manifest.variants, strict=True):
         content = _read(file)
-        check_variant(content, file, manifest)
+        check_digest(content, file, variant)
         if (kind := kind_of(content)) != variant.engine:
             raise ManifestError(f"{file} is of {kind}, and its manifest.json says {variant.engine}; make it anew")
     named = {listed.file: read_listed(path, listed) for listed in manifest.files if listed.role == "vocabulary"}

@@ -29,7 +29,7 @@ from converters.split import Sampling, sample
 from edge.compute.tensors import Array
 from edge.contract.manifest import ImageInput, InputSpec, Layout, Manifest
 from edge.dropin.recognise import recognise
-from edge.errors import EdgeError, InferenceError, ModelError, RefusedError
+from edge.errors import EdgeError, InferenceError, InputError, ModelError, RefusedError
 
 __all__ = ["Case", "open_case", "open_source"]
 
@@ -71,6 +71,8 @@ def open_source(options: Options, log: Path | None = None) -> OpenSource:
         UnsupportedSourceError, InputError, MissingExtraError, ChildError: as `detect` and the loaders.
     """
     found = detect(options.source, is_pickle_trusted=options.is_pickle_trusted)
+    if found.path.resolve().is_relative_to((options.out / "work").resolve()):
+        raise InputError(f"{found.path} lies where this run would write; give another folder: --out DIR")
     request = OpenRequest(
         path="",
         kind=found.kind,

@@ -40,7 +40,7 @@ def run_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         raise UnsupportedSourceError(f"E505 {path.name} fails when it is imported: {_said(err, path)}") from err
     return module
 
@@ -58,7 +58,7 @@ def call_factory(path: Path, function: str) -> Any:
         return found()
     except EdgeError:
         raise
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         raise UnsupportedSourceError(f"E505 {function} of {path.name} fails: {_said(err, path)}") from err
 
 
@@ -73,7 +73,7 @@ def rows_of(path: Path, function: str) -> Iterator[Any]:
         yield from made
     except EdgeError:
         raise
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         raise UnsupportedSourceError(f"E505 {function} of {path.name} fails: {_said(err, path)}") from err
 
 
@@ -89,7 +89,7 @@ def first_line(err: BaseException) -> str:
     return said[0][:_LONGEST_REASON].rstrip(".") if said else type(err).__name__
 
 
-def _said(err: Exception, path: Path) -> str:
+def _said(err: BaseException, path: Path) -> str:
     """The exception, and the last line of the user's own file on the way to it."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(err.__traceback__) if Path(frame.filename) == path.resolve()

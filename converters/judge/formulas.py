@@ -17,7 +17,7 @@ __all__ = ["PERFECT_DB", "auc", "cosine", "macro_f1", "masks", "mean_auc", "sqnr
 
 PERFECT_DB = 200.0  # identical numbers, whose ratio is infinite, which JSON cannot say
 _Z95 = 1.959964
-_MASK = -1e4  # the smallest that programs write for "not this one"; others write -1e9, or the lowest number of all
+_MASK = -1e8  # programs write -1e9 or the lowest number of all for "not this one"; smaller ones may be answers
 _MASK_RATIO = 1e3
 
 

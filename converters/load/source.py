@@ -51,7 +51,7 @@ _QUIET = {
 }
 
 # A .pt2 file may hold pickles too: sample inputs, weights, constants; torch.export.load opens them without asking.
-_NO_PICKLES = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+_NO_PICKLES = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +212,7 @@ class OpenSource:
             loader.module,
             what=f"the loader of {self._name}",
             memory_mb=self._memory_mb,
-            environ={**_QUIET, **loader.environ, **({} if self._request.is_pickle_trusted else _NO_PICKLES)},
+            environ={**_QUIET, **loader.environ, **self._pickles()},
             log=self._log,
         )
         try:
@@ -220,6 +220,11 @@ class OpenSource:
         except EdgeError as err:
             child.__exit__(type(err), err, None)
             raise
+
+    def _pickles(self) -> dict[str, str]:
+        """A factory is its user's own code, and opens what it likes; a file is somebody's."""
+        is_file = self._request.kind is SourceKind.TORCH_EXPORT
+        return _NO_PICKLES if is_file and not self._request.is_pickle_trusted else {}
 
     def _call_convert(self, child: Child, folder: Path, formats: Sequence[Format]) -> Converted:
         request = ConvertRequest(folder=str(folder), formats=tuple(formats))

@@ -50,6 +50,10 @@ def read_archive(path: Path) -> dict[str, Array]:
         with open_file(path) as file:
             loaded = np.load(file, allow_pickle=False)
             return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except MemoryError as err:
+        raise MediaError(
+            f"{path}: claims more numbers than fit into memory ({err}); is it cut off or damaged?"
+        ) from err
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as err:
         raise MediaError(f"{path}: no NumPy archive that can be read ({str(err).splitlines()[0]})") from err
 

@@ -146,6 +146,8 @@ class _Reader:
         truth = next((arrays[key] for key in TRUTH_NAMES if key in arrays), None)
         given = {key: array for key, array in arrays.items() if key not in TRUTH_NAMES or array is not truth}
         inputs = [_pick(given, port, len(self._ports), name) for port in self._ports]
+        if single := [key for key, array in arrays.items() if array.ndim == 0]:
+            raise MediaError(f"{name}: {single[0]} is a single number; expected an array with a row for each sample")
         counts = {len(array) for array in inputs} | ({len(truth)} if truth is not None else set())
         if len(counts) != 1:
             sizes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())

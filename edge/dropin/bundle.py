@@ -35,6 +35,7 @@ from edge.reading import read_whole
 __all__ = [
     "Bundle",
     "beside",
+    "check_digest",
     "check_variant",
     "manifest_beside",
     "manifest_in",
@@ -155,8 +156,14 @@ def check_variant(content: bytes, path: Path, manifest: Manifest) -> None:
         ModelError: size or sha256 differ.
     """
     for variant in manifest.variants:
-        if variant.file == path.name and (complaint := _complaint(content, path, variant)):
-            raise ModelError(complaint)
+        if variant.file == path.name:
+            check_digest(content, path, variant)
+
+
+def check_digest(content: bytes, path: Path, variant: Variant) -> None:
+    """Compare a model with its entry. Raises as `check_variant`."""
+    if complaint := _complaint(content, path, variant):
+        raise ModelError(complaint)
 
 
 def read_listed(folder: Path, listed: BundleFile) -> bytes:

@@ -263,10 +263,13 @@ def test_a_bundle_that_was_changed_is_not_verified(place: Path, done: tuple[Path
     shutil.copytree(done[0] / "bundle", bundle)
     manifest = decode_manifest((bundle / "manifest.json").read_bytes())
     (variant,) = manifest.variants
+    (bundle / "below").mkdir()
+    shutil.copy(bundle / variant.file, bundle / "below/net")
     against = {"against": place / "net.tflite", "out": tmp_path / "out", "is_offline": True, "targets": ("pc",)}
     for changed, told in (
         (replace(variant, file="../../" + variant.file), "outside its folder"),
         (replace(variant, engine="onnx"), "make it anew"),
+        (replace(variant, file="below/net", sha256="0" * 64), "is not the file"),
         (None, "lists no variants"),
     ):
         listed = () if changed is None else (changed,)
@@ -280,6 +283,20 @@ def test_a_bundle_that_was_changed_is_not_verified(place: Path, done: tuple[Path
     with pytest.raises(ModelError, match="sha256"):
         api.verify(bundle, **against)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_source_that_the_run_would_write_over_is_left_alone(place: Path, tmp_path: Path) -> None:
+    source = tmp_path / "work/model.fp32.onnx"
+    source.parent.mkdir()
+    shutil.copy(place / "net.onnx", source)
+    with pytest.raises(InputError, match="give another folder"):
+        api.convert(source, out=tmp_path, is_offline=True, manifest=_MANIFEST, targets=("pc",))
+    assert source.read_bytes() == (place / "net.onnx").read_bytes()
+
+
+def test_a_bundle_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name at least one"):
+        api.bundle([], out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(("source", "wanted"), [("net.onnx", "tflite"), ("net.tflite", "onnx")])

@@ -271,6 +271,7 @@ def test_numbers_that_an_integer_input_cannot_hold_are_refused(tmp_path: Path, d
             "def rows():\n    yield [1, 2]\n    raise OSError('gone')\n",
             r"rows of d\.py fails: OSError: gone \(line 3\)",
         ),
+        ("def rows():\n    raise SystemExit(0)\n", r"rows of d\.py fails: SystemExit: 0 \(line 2\)"),
         ("def rows():\n    return 3\n", r"rows of d\.py fails: TypeError: 'int' object is not iterable"),
         (
             "import h2_that_is_nowhere\n",

@@ -144,6 +144,15 @@ def _factory(folder: Path, body: str) -> str:
     return f"{folder}/nets.py:make"
 
 
+def test_a_factory_opens_what_it_likes_for_it_is_its_users_own_code(pytorch: None, tmp_path: Path) -> None:
+    body = """
+    torch.save(torch.nn.Linear(2, 3), FILE)
+    return torch.load(FILE, weights_only=False), torch.zeros(1, 2)
+"""
+    with OpenSource(detect(_factory(tmp_path, body.replace("FILE", repr(str(tmp_path / "whole.pt")))))) as opened:
+        assert opened.source.parameters == 9
+
+
 def test_a_factory_that_never_returns_or_kills_its_process_is_one_sentence(pytorch: None, tmp_path: Path) -> None:
     with pytest.raises(OutOfTimeError, match=r"nets\.py did not end within 6 s"):
         OpenSource.open(_factory(tmp_path, "    while True: pass"), timeout_s=6.0)

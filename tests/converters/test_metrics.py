@@ -245,7 +245,7 @@ def test_large_numbers_are_compared_like_any_other() -> None:
 
 
 def test_what_the_source_masks_is_no_answer_and_what_is_only_large_is_one() -> None:
-    answers = np.array([[3.0, -1e9, 5.0], [-np.inf, 2.0, 1.0], [-2e6, -3e6, -1e6], [-2e6, 4e6, 1.0]])
+    answers = np.array([[3.0, -1e9, 5.0], [-np.inf, 2.0, 1.0], [-2e9, -3e9, -1e9], [-2e4, 0.5, 1.0]])
     expected = [[False, True, False], [True, False, False], [False] * 3, [False] * 3]
     assert masks(answers).tolist() == expected
 
