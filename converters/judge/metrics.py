@@ -49,6 +49,7 @@ LOWEST_COSINE = 0.999  # without labels, beside the agreement
 LOWEST_SQNR_DB = 30.0  # for numbers: an error of 3 % of their size
 _OTHER_DB = 3.0  # below it the error is as large as the answer
 _OTHER_SHARE = 0.5
+_WORST = "SQNR of the worst output, dB"  # in `Agreement.more`, where there are several
 _BESIDE = ("top-1 agreement", "label agreement")  # in `Agreement.more`, where the truth decides
 _OVERLAP = 0.5  # IoU at which two boxes are one thing
 _MOST_NAMED = 64
@@ -101,6 +102,8 @@ class Judge:
         shares = np.array([self._share(row, answers[row]) for row in range(len(answers))])
         figures = {"SQNR dB": sqnr_db(*numbers)}
         score, reference, interval = self._score(outputs, answers, shares, figures)
+        if (worst := self._worst_output(outputs)) is not None:
+            figures[_WORST] = worst
         apart = np.flatnonzero(shares < 1.0)[:_MOST_NAMED]
         return Agreement(
             samples=len(answers),
@@ -114,6 +117,13 @@ class Judge:
             more={name: value for name, value in figures.items() if math.isfinite(value)},
             disagreements=tuple(int(row) for row in apart),
         )
+
+    def _worst_output(self, outputs: Sequence[Array]) -> float | None:
+        """SQNR of the output that lost most, of several: a large one must not hide a small one that is wrong."""
+        real = [place for place, array in enumerate(self._reference) if array.dtype.kind == "f"]
+        if len(real) < 2:  # noqa: PLR2004 - several
+            return None
+        return min(sqnr_db(*_flat([outputs[place]], [self._reference[place]])) for place in real)
 
     def answer(self, outputs: Sequence[Array], row: int) -> tuple[Item, ...]:
         """What one sample's outputs mean."""
@@ -210,7 +220,8 @@ def is_within(agreement: Agreement, budget: Budget) -> bool:
     """
     # An error as large as the answers, or numbers that are none, is no stand-in, whatever labels say.
     is_numeric = agreement.metric in {"top-k overlap", "matched boxes", "pixel agreement"}
-    if agreement.samples == 0 or agreement.sqnr_db <= (-PERFECT_DB if is_numeric else 0.0):
+    sqnr = min(agreement.sqnr_db, agreement.more.get(_WORST, PERFECT_DB))
+    if agreement.samples == 0 or sqnr <= (-PERFECT_DB if is_numeric else 0.0):
         return False
     if agreement.metric == "SQNR":
         return agreement.score >= (LOWEST_SQNR_DB if budget.min_metric is None else budget.min_metric)

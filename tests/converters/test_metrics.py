@@ -265,3 +265,7 @@ def test_an_error_as_large_as_the_answers_is_no_stand_in_whatever_the_labels_say
     assert judge.compare([scores, extra]).score == 1.0
     assert is_within(judge.compare([scores, extra]), Budget())
     assert not is_within(judge.compare([scores, -3 * extra]), Budget())
+    small = np.ones((4, 2), np.float32) * 0.01
+    beside = _judge(Classify(output="o0"), scores, small, truth=np.arange(4))
+    assert beside.compare([scores, -small]).sqnr_db > 30
+    assert not is_within(beside.compare([scores, -small]), Budget())
