@@ -205,6 +205,7 @@ def test_the_path_holds_our_own_packages_and_nothing_else(tmp_path: Path) -> Non
     assert sorted(each.name for each in Path(ready.path).iterdir()) == ["converters", "edge"]
     done = subprocess.run(
         [sys.executable, "-S", "-c", "import edge, converters; print(edge.__path__[0])"],
+        cwd=tmp_path,  # Python 3.10 knows no PYTHONSAFEPATH, and would look here first
         env={"PYTHONPATH": ready.path, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
