@@ -16,7 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from converters.judge.formulas import wilson
-from converters.judge.metrics import Judge
+from converters.judge.metrics import BOXES, Judge
 from converters.ladder.choose import first_run
 from converters.samples.arrays import Samples
 from converters.spec import Agreement, Group, Note, Picture, Trial
@@ -54,6 +54,9 @@ def doubts(agreement: Agreement, classes: int | None) -> tuple[Note, ...]:
             f"the source itself is right on {own:.3g} of {count} samples, which guessing one of {classes} may be too"
         )
         notes.append(Note(code="W118", message=f"{words}; are the labels this model's, in its order of classes?"))
+    if agreement.more.get(BOXES) == 0:
+        words = f"the source finds nothing in any of {count} samples, so that boxes tell nothing of a file"
+        notes.append(Note(code="W120", message=f"{words}; give --eval pictures with things in them"))
     if count < _FEW:
         words = f"figures are of {count} evaluation samples"
         if agreement.metric != "SQNR":

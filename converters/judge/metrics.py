@@ -35,7 +35,9 @@ from edge.contract.manifest import (
 from edge.contract.messages import Item
 
 __all__ = [
+    "BOXES",
     "LOWEST_COSINE",
+    "LOWEST_SPREAD_DB",
     "LOWEST_SQNR_DB",
     "Judge",
     "agreed",
@@ -50,10 +52,14 @@ LOWEST_SQNR_DB = 30.0  # for numbers: an error of 3 % of their size
 _OTHER_DB = 3.0  # below it the error is as large as the answer
 _OTHER_SHARE = 0.5
 _WORST = "SQNR of the worst output, dB"  # in `Agreement.more`, where there are several
+_SPREAD = "SQNR about the mean, dB"  # in `Agreement.more`, of numbers that differ from sample to sample
+LOWEST_SPREAD_DB = 3.0  # an error of 0.7 of how far the numbers lie apart; one constant for all of them has 0
+BOXES = "boxes of the source"  # in `Agreement.more`, of a detector
 _BESIDE = ("top-1 agreement", "label agreement")  # in `Agreement.more`, where the truth decides
 _OVERLAP = 0.5  # IoU at which two boxes are one thing
 _MOST_NAMED = 64
 _NEAR = 0.05  # to a detector's threshold: what scores so little more may be missing
+_NO_SPREAD = 1e-6  # of the largest number: what differs by less is float32's rounding
 _TIE = 0.01  # of the source's best score: two classes that are nearer are one answer, and rounding may take either
 
 
@@ -125,6 +131,14 @@ class Judge:
             return None
         return min(sqnr_db(*_flat([outputs[place]], [self._reference[place]])) for place in real)
 
+    def _about_the_mean(self, outputs: Sequence[Array]) -> float | None:
+        """SQNR of the main output's differences between samples; a large offset hides them in that of the numbers."""
+        mine = self._reference[self._main].astype(np.float64)
+        middle = mine.mean(axis=0)
+        if not np.isfinite(mine).all() or np.abs(mine - middle).max() <= _NO_SPREAD * np.abs(mine).max():
+            return None
+        return sqnr_db(outputs[self._main].astype(np.float64) - middle, mine - middle)
+
     def answer(self, outputs: Sequence[Array], row: int) -> tuple[Item, ...]:
         """What one sample's outputs mean."""
         return self._items([array[row] for array in outputs])
@@ -170,8 +184,12 @@ class Judge:
             mine, own = self._f1(answers), self._f1(self._answers)
             return mine, own, (mine, mine)
         if self.metric == "SQNR":
+            if (spread := self._about_the_mean(outputs)) is not None:
+                figures[_SPREAD] = spread
             figures["MAE"] = float(np.mean(np.abs(_flat_of(answers) - _flat_of(self._answers))))
             return figures["SQNR dB"], PERFECT_DB, (figures["SQNR dB"], figures["SQNR dB"])
+        if isinstance(self._task, Detect):
+            figures[BOXES] = float(sum(len(answer) for answer in self._answers))
         return agreed, 1.0, wilson(agreed, len(shares))
 
     def _accuracy(self, answers: list[_Answer], figures: dict[str, float]) -> tuple[float, float, tuple[float, float]]:
@@ -216,7 +234,7 @@ def is_within(agreement: Agreement, budget: Budget) -> bool:
     """Whether a file may stand in for its source.
 
     With labels, the metric may fall by `max_drop`; without, as many answers may differ, and the mean cosine must stay
-    at `LOWEST_COSINE`; numbers must keep `LOWEST_SQNR_DB`.
+    at `LOWEST_COSINE`; numbers must keep `LOWEST_SQNR_DB`, and `LOWEST_SPREAD_DB` about their mean.
     """
     # An error as large as the answers, or numbers that are none, is no stand-in, whatever labels say.
     is_numeric = agreement.metric in {"top-k overlap", "matched boxes", "pixel agreement"}
@@ -224,6 +242,8 @@ def is_within(agreement: Agreement, budget: Budget) -> bool:
     if agreement.samples == 0 or sqnr <= (-PERFECT_DB if is_numeric else 0.0):
         return False
     if agreement.metric == "SQNR":
+        if agreement.more.get(_SPREAD, PERFECT_DB) < LOWEST_SPREAD_DB:
+            return False
         return agreement.score >= (LOWEST_SQNR_DB if budget.min_metric is None else budget.min_metric)
     # The other way round a limit that is no number would let everything through.
     if budget.min_metric is not None and not agreement.score >= budget.min_metric:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from converters.explain import blame, doubts
+from converters.judge.metrics import BOXES
 from converters.ladder.mixed import told
 from converters.spec import Agreement, EngineRun, Group, Recipe, RunStatus, Scheme, Trial, TrialStatus
 
@@ -83,3 +84,11 @@ def test_few_evaluation_samples_are_told_with_what_their_figures_may_be() -> Non
     assert "top-1 agreement 0.99 on them means 0.9" in note.message
     (plain,) = doubts(replace(few, metric="SQNR", score=40.0), None)
     assert plain.message == "figures are of 120 evaluation samples; give 200 or more"
+
+
+def test_a_detector_that_finds_nothing_anywhere_is_told() -> None:
+    boxes = replace(_AGREEMENT, metric="matched boxes", score=1.0, more={BOXES: 0.0})
+    (note,) = doubts(boxes, None)
+    assert note.code == "W120"
+    assert "nothing in any of 300 samples" in note.message
+    assert doubts(replace(boxes, more={BOXES: 4.0}), None) == ()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converters.judge.formulas import cosine, masks, sqnr_db, wilson
-from converters.judge.metrics import Judge, is_within
+from converters.judge.metrics import BOXES, Judge, is_within
 from converters.spec import Budget, Port, Signature
 from edge.compute.tensors import Array
 from edge.contract.manifest import (
@@ -269,3 +269,21 @@ def test_an_error_as_large_as_the_answers_is_no_stand_in_whatever_the_labels_say
     beside = _judge(Classify(output="o0"), scores, small, truth=np.arange(4))
     assert beside.compare([scores, -small]).sqnr_db > 30
     assert not is_within(beside.compare([scores, -small]), Budget())
+
+
+def test_a_constant_is_no_stand_in_for_numbers_that_lie_close_together() -> None:
+    kelvin = np.random.default_rng(2).normal(293, 2, (200, 1)).astype(np.float32)
+    judge = _judge(Regress(), kelvin)
+    constant = judge.compare([np.full_like(kelvin, 293)])
+    assert constant.score > 40
+    assert not is_within(constant, Budget())
+    assert is_within(judge.compare([kelvin + 0.05]), Budget())
+    same = np.full((20, 1), 293, np.float32)
+    assert is_within(_judge(Regress(), same).compare([same]), Budget())
+
+
+def test_the_boxes_of_the_source_are_counted() -> None:
+    nothing, one = _detections(), _detections((0.1, 0.1, 0.4, 0.4, 0.9, 1))
+    task = Detect(format=DetectFormat.SSD, boxes="o0", classes="o1", scores="o2", count="o3")
+    assert _judge(task, *nothing).compare(nothing).more[BOXES] == 0
+    assert _judge(task, *one).compare(one).more[BOXES] == 1
