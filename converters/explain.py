@@ -56,7 +56,7 @@ def doubts(agreement: Agreement, classes: int | None) -> tuple[Note, ...]:
         notes.append(Note(code="W118", message=f"{words}; are the labels this model's, in its order of classes?"))
     if agreement.more.get(BOXES) == 0:
         words = f"the source finds nothing in any of {count} samples, so that boxes tell nothing of a file"
-        notes.append(Note(code="W120", message=f"{words}; give --eval pictures with things in them"))
+        notes.append(Note(code="W122", message=f"{words}; give --eval pictures with things in them"))
     if count < _FEW:
         words = f"figures are of {count} evaluation samples"
         if agreement.metric != "SQNR":

@@ -89,6 +89,6 @@ def test_few_evaluation_samples_are_told_with_what_their_figures_may_be() -> Non
 def test_a_detector_that_finds_nothing_anywhere_is_told() -> None:
     boxes = replace(_AGREEMENT, metric="matched boxes", score=1.0, more={BOXES: 0.0})
     (note,) = doubts(boxes, None)
-    assert note.code == "W120"
+    assert note.code == "W122"
     assert "nothing in any of 300 samples" in note.message
     assert doubts(replace(boxes, more={BOXES: 4.0}), None) == ()
