@@ -13,10 +13,11 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 from edge.contract.messages import Batch, Range, Receipt, RowClass
 
-__all__ = ["Flush", "Inbox", "Read", "Request", "Settle", "Waiting"]
+__all__ = ["Commit", "Flush", "Inbox", "Query", "Read", "Request", "Settle", "Waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,25 @@ class Flush:
     future: Future[None]
 
 
-Request = Settle | Read | Flush
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Wanted: all rows of one query over tables that are not the outbox's."""
+
+    sql: str
+    values: Sequence[Any]
+    future: Future[list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Statements over tables that are not the outbox's, and rows that shall be committed with them."""
+
+    writes: Sequence[tuple[str, Sequence[Any]]]
+    rows: Sequence[tuple[RowClass, bytes]]
+    future: Future[None]
+
+
+Request = Settle | Read | Flush | Query | Commit
 
 
 class Inbox:

@@ -12,18 +12,19 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from edge.clock import Clock
 from edge.contract.messages import Batch, Range
-from edge.device.outbox.config import OutboxConfig, OutboxStatus
+from edge.device.outbox import guests
+from edge.device.outbox.config import OutboxConfig
 from edge.device.outbox.connection import Connect, CorruptError
-from edge.device.outbox.inbox import Flush, Inbox, Read, Settle, Waiting
+from edge.device.outbox.inbox import Commit, Flush, Inbox, Query, Read, Settle, Waiting
 from edge.device.outbox.recovery import Opened, open_ledger, rebuild
 from edge.device.outbox.reserve import Reserve
+from edge.device.outbox.telling import Publish, Teller
 from edge.errors import DiskFullError, StoreError
 
-__all__ = ["Keeper", "Publish"]
+__all__ = ["Keeper"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,24 +33,23 @@ _SETTLE_S = 1.0
 # While the disk is full each attempt costs writes; trying at every row would wear a card that is in trouble already.
 _FULL_RETRY_S = 1.0
 _REFILL_S = 60.0
-_SETTLED_S = 10.0  # two queries; a state tells the result once a minute
 # Rows that queued up behind a slow commit share the next: 200 instead of 50 cost a third less processor time each.
 _BACKLOG_GROUPS = 4
-
-
-class Publish(Protocol):
-    """Where the keeper tells how things are after each commit."""
-
-    def __call__(self, status: OutboxStatus, *, has_news: bool) -> None:
-        """`has_news`: there may be rows to read that were not there before."""
-        ...
 
 
 class Keeper:
     """`open`, then `wait` and `turn` for ever, then `finish` and `close`."""
 
     def __init__(
-        self, path: Path, config: OutboxConfig, clock: Clock, connect: Connect, inbox: Inbox, publish: Publish
+        self,
+        path: Path,
+        config: OutboxConfig,
+        clock: Clock,
+        connect: Connect,
+        inbox: Inbox,
+        publish: Publish,
+        *,
+        tables: Sequence[str] = (),
     ) -> None:
         self._path = path
         self._config = config
@@ -57,20 +57,20 @@ class Keeper:
         self._connect = connect
         self._inbox = inbox
         self._publish = publish
+        self._tables = tables
+        self._teller = Teller(clock)
         self._reserve = Reserve(path.with_suffix(".reserve"), config.reserve_kb * 1024)
         self._opened: Opened | None = None
         self._group: list[Waiting] = []
         self._settles: list[Settle] = []
         self._flushes: list[Flush] = []
         self._reads: list[Read] = []
+        self._steps: list[Query | Commit] = []
         self._unrecorded: Counter[str] = Counter()
         self._is_urgent = False
         self._committed_s = clock.monotonic_s() - 1e6
         self._full_until_s: float | None = None
         self._refill_at_s = 0.0
-        self._settled_in = 0
-        self._settled_below = 0
-        self._settled_until_s = 0.0
 
     def open(self) -> None:
         """Open the database, whatever state it is in.
@@ -80,10 +80,10 @@ class Keeper:
             StoreError: a person must look.
         """
         try:
-            self._opened = open_ledger(self._path, self._connect, self._config, self._clock)
+            self._opened = self._open()
         except DiskFullError:
             self._reserve.give_back()
-            self._opened = open_ledger(self._path, self._connect, self._config, self._clock)
+            self._opened = self._open()
         self._reserve.fill()
         self._tell(has_news=True)
 
@@ -93,7 +93,7 @@ class Keeper:
         for row in (*self._group, *self._inbox.take_rows(self._config.queue_rows)):
             if not row.future.done():
                 row.future.set_exception(stopped)
-        for request in (*self._flushes, *self._reads, *self._inbox.take_requests()):
+        for request in (*self._flushes, *self._steps, *self._reads, *self._inbox.take_requests()):
             if not isinstance(request, Settle) and not request.future.done():
                 request.future.set_exception(stopped)
         self._close_database()
@@ -117,10 +117,15 @@ class Keeper:
                     self._take_receipt(request)
                 case Flush():
                     self._flushes.append(request)
+                case Query() | Commit():
+                    self._steps.append(request)
         self._unrecorded.update(self._inbox.take_refused())
         due_s = self._due_s()
         if due_s is not None and due_s <= 0:
             self._commit_due()
+        while self._steps:
+            self._take_step(self._steps[0])
+            del self._steps[0]
         while self._reads:
             self._answer(self._reads[0])
             del self._reads[0]
@@ -193,7 +198,7 @@ class Keeper:
     def _commit(self, rows: Sequence[Waiting], *, has_settles: bool = True) -> None:
         """One transaction, and a second try in a fresh database when this one turns out to be broken."""
         try:
-            if not self._is_in_place():
+            if not self._database.is_at(self._path):
                 self._rebuild("it was deleted or replaced while in use")
             seqs = self._transact(rows, has_settles=has_settles)
         except CorruptError as err:
@@ -205,16 +210,6 @@ class Keeper:
         self._tell(has_news=bool(rows) or has_settles)
         for row, seq in zip(rows, seqs, strict=True):
             row.future.set_result(seq)
-
-    def _is_in_place(self) -> bool:
-        """A file that was deleted, or replaced, under us still takes commits, which end with this process."""
-        try:
-            stat = self._path.stat()
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # whatever is wrong, the commit will say it
-        return self._database.file == (stat.st_dev, stat.st_ino)
 
     def _transact(self, rows: Sequence[Waiting], *, has_settles: bool) -> range:
         ledger = self._database.ledger
@@ -307,11 +302,13 @@ class Keeper:
 
     def _rebuild(self, problem: str) -> None:
         opened = self._opened
-        if opened is not None and self._is_in_place():
+        if opened is not None and opened.is_at(self._path):
             self._close_database()  # and read it afresh; one whose file has no name any more can only be read as it is
         source = None if self._opened is None else self._opened.connection
         self._opened = None
-        self._opened = rebuild(self._path, self._connect, self._config, self._clock, problem, source)
+        self._opened = guests.with_tables(
+            rebuild(self._path, self._connect, self._config, self._clock, problem, source), self._tables
+        )
 
     def _close_database(self) -> None:
         opened, self._opened = self._opened, None
@@ -343,42 +340,53 @@ class Keeper:
             self._tell(has_news=True)
             return None
 
+    def _take_step(self, step: Query | Commit) -> None:
+        """Somebody else's. It is small, waits for no group, and a full disk is told to whoever asked."""
+        try:
+            if not self._database.is_at(self._path):
+                raise CorruptError("it was deleted or replaced while in use")
+            if isinstance(step, Query):
+                step.future.set_result(self._database.connection.execute(step.sql, step.values))
+                return
+            try:
+                guests.write(self._database, step)
+            except DiskFullError:
+                self._fold_log()
+                guests.write(self._database, step)
+        except StoreError as err:
+            step.future.set_exception(self._put_right(err))
+        else:
+            self._tell(has_news=bool(step.rows))
+            step.future.set_result(None)
+
+    def _put_right(self, error: StoreError) -> StoreError:
+        """What to tell whoever met `error`; a broken database is replaced first, so that the next step finds one."""
+        if not isinstance(error, CorruptError):
+            return error
+        try:
+            self._rebuild(str(error))
+        except StoreError as err:
+            return err
+        self._tell(has_news=True)
+        return StoreError(f"{self._path} was broken and is new now ({error}); read it again")
+
     @property
     def _database(self) -> Opened:
         if self._opened is None:
             # A rebuild failed earlier (no room, no permission); try again from the start.
-            self._opened = open_ledger(self._path, self._connect, self._config, self._clock)
+            self._opened = self._open()
         return self._opened
+
+    def _open(self) -> Opened:
+        return guests.with_tables(open_ledger(self._path, self._connect, self._config, self._clock), self._tables)
 
     def _tell(self, *, has_news: bool) -> None:
         if self._opened is None:
             return  # broken, and not yet replaced: what was said last still stands
-        books = self._opened.ledger.books
-        status = OutboxStatus(
-            epoch=books.epoch,
-            next_seq=books.next_seq(books.epoch),
-            settled=self._settled(),
-            rows=books.total_rows(),
-            size_bytes=books.total_bytes(),
-            evicted=books.evicted,
-            refused=books.refused + self._unrecorded.total(),
-            dead=books.dead,
-            is_full=self._full_until_s is not None,
+        status = self._teller.status(
+            self._opened.ledger, unrecorded=self._unrecorded.total(), is_full=self._full_until_s is not None
         )
         self._publish(status, has_news=has_news)
-
-    def _settled(self) -> int:
-        """Looked up now and then: what was settled once stays so, within an epoch."""
-        assert self._opened is not None  # noqa: S101 - `_tell` has looked
-        epoch = self._opened.ledger.books.epoch
-        now_s = self._clock.monotonic_s()
-        if self._settled_in != epoch or now_s >= self._settled_until_s:
-            self._settled_in, self._settled_until_s, self._settled_below = epoch, now_s + _SETTLED_S, 0
-            try:
-                self._settled_below = self._opened.ledger.settled()
-            except StoreError as err:
-                _log.debug("outbox: cannot tell what is settled: %s", err)
-        return self._settled_below
 
 
 def _reason(error: StoreError) -> str:

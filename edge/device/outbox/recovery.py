@@ -44,6 +44,16 @@ class Opened:
     ledger: Ledger
     file: tuple[int, int]
 
+    def is_at(self, path: Path) -> bool:
+        """A file that was deleted, or replaced, under us still takes commits, which end with this process."""
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # whatever is wrong, the commit will say it
+        return self.file == (stat.st_dev, stat.st_ino)
+
 
 def open_ledger(path: Path, connect: Connect, config: OutboxConfig, clock: Clock) -> Opened:
     """Open the database, make one where there is none, replace one that is broken.

@@ -10,17 +10,30 @@ Thread: `store` owns the database; every public method may be called from any th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import final
+from typing import Any, final
 
 from edge.clock import Clock, SystemClock
-from edge.contract.messages import Batch, Body, Range, Receipt, RowClass, encode_body
+from edge.contract.messages import (
+    Batch,
+    Body,
+    EpochStart,
+    Event,
+    Gap,
+    Range,
+    Receipt,
+    Result,
+    RowClass,
+    Shadow,
+    Update,
+    encode_body,
+)
 from edge.device.outbox.config import OutboxConfig, OutboxStatus
 from edge.device.outbox.connection import Connect, open_connection
-from edge.device.outbox.inbox import Flush, Inbox, Read, Settle, Waiting
+from edge.device.outbox.inbox import Commit, Flush, Inbox, Query, Read, Settle, Waiting
 from edge.device.outbox.keeper import Keeper
 from edge.errors import StoreError
 from edge.lock import Lock
@@ -44,8 +57,11 @@ class Outbox:
         clock: Clock | None = None,
         *,
         connect: Connect = open_connection,
+        tables: Iterable[str] = (),
     ) -> None:
+        """`tables`: statements that make others' tables (`IF NOT EXISTS`), for `query` and `commit`."""
         self._path = path
+        self._tables = tuple(tables)
         self._config = config or OutboxConfig()
         self._clock = clock or SystemClock()
         self._connect = connect
@@ -124,6 +140,33 @@ class Outbox:
         if self._inbox.ask(Flush(future)):
             future.result()
 
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one query over the tables that this outbox was given.
+
+        Raises:
+            StoreError: the outbox is closed or its database failed. One that turned out to be broken has been replaced
+                by then, with these tables empty.
+        """
+        future: Future[list[tuple[Any, ...]]] = Future()
+        if not self._inbox.ask(Query(sql, values, future)):
+            raise StoreError("the outbox is closed")
+        return future.result()
+
+    def commit(self, writes: Sequence[tuple[str, Sequence[Any]]], reports: Sequence[Body] = ()) -> None:
+        """Do all of `writes` (statement, values) and put all of `reports` as rows, in one transaction of their own.
+
+        When this returns, all of it outlives a power cut.
+
+        Raises:
+            StoreError: nothing of it was done; `DiskFullError` where there is no room. After a database that turned out
+                to be broken the tables are there and empty.
+        """
+        future: Future[None] = Future()
+        rows = [(_class_of(body), encode_body(body)) for body in reports]
+        if not self._inbox.ask(Commit(writes, rows, future)):
+            raise StoreError("the outbox is closed")
+        future.result()
+
     def watch(self, changed: Callable[[], None]) -> None:
         """Have `changed` called on the store thread after each commit that left rows to read; it must not block."""
         self._watchers.append(changed)
@@ -143,7 +186,9 @@ class Outbox:
         return self._status
 
     def _run(self) -> None:
-        keeper = Keeper(self._path, self._config, self._clock, self._connect, self._inbox, self._publish)
+        keeper = Keeper(
+            self._path, self._config, self._clock, self._connect, self._inbox, self._publish, tables=self._tables
+        )
         try:
             with Lock(self._path.with_suffix(".lock"), what=f"outbox {self._path}", advice=_LOCK_ADVICE):
                 self._keep(keeper)
@@ -176,3 +221,15 @@ class Outbox:
         if has_news:
             for changed in self._watchers:
                 changed()
+
+
+def _class_of(body: Body) -> RowClass:
+    match body:
+        case Update() | Shadow():
+            return RowClass.UPDATE
+        case Event():
+            return RowClass.ALARM
+        case Gap() | EpochStart():
+            return RowClass.GAP
+        case Result():
+            return RowClass.RESULT
