@@ -1,0 +1,266 @@
+"""The state table, walked in every direction."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from edge.contract.messages import UpdateState
+from edge.device.updates.machine import (
+    MOST_STEPS,
+    SHADOW,
+    TABLE,
+    Action,
+    Effect,
+    Happened,
+    Happening,
+    line_of,
+    step,
+    table_digest,
+)
+from edge.device.updates.record import Release, SlotRecord, encode_record, read_record, slot_state, told
+
+
+def release(number: int) -> Release:
+    return Release(target=f"models/digits/{number}.json", sha256=f"{number:064x}", size_bytes=100 + number)
+
+
+A, B, C = release(1), release(2), release(3)
+RUNS_A = SlotRecord(active=A)
+
+
+def walk(record: SlotRecord, *happenings: Happening | Happened) -> SlotRecord:
+    for each in happenings:
+        record, _ = step(record, each if isinstance(each, Happening) else Happening(what=each, why="a reason"))
+    return record
+
+
+def named(what: Release, mode: str = "run") -> Happening:
+    return Happening(what=Happened.NAMED, release=what, mode=mode)  # type: ignore[arg-type]
+
+
+def at(state: UpdateState, mode: str = "run") -> SlotRecord:
+    """A record in that state, reached from A by naming B."""
+    way = {
+        UpdateState.OFFERED: 0,
+        UpdateState.FETCHING: 1,
+        UpdateState.STAGED: 2,
+        UpdateState.PROBING: 3,
+        UpdateState.TRIAL: 4,
+    }
+    if state in way:
+        return walk(RUNS_A, named(B, mode), *[Happened.DONE] * way[state])
+    match state:
+        case UpdateState.COMMITTED:
+            return walk(RUNS_A, named(B), *[Happened.DONE] * 5)
+        case UpdateState.REJECTED:
+            return walk(RUNS_A, named(B), Happened.FAILED)
+        case UpdateState.ROLLED_BACK:
+            return walk(RUNS_A, named(B), *[Happened.DONE] * 4, Happened.FAILED)
+        case _:
+            return RUNS_A
+
+
+def every_place() -> Iterator[SlotRecord]:
+    for state in UpdateState:
+        yield at(state)
+    yield at(UpdateState.TRIAL, "shadow")
+
+
+def test_the_table_has_a_line_for_each_state_and_is_the_one_that_was_reviewed() -> None:
+    assert set(TABLE) == set(UpdateState)
+    assert table_digest() == "040a3326f0f29742a71ba5c4733df682a29f11454ebac43d03433385cdc80418"
+
+
+def test_a_way_without_trouble_ends_with_the_new_release_and_the_old_one_behind_it() -> None:
+    states, record = [], RUNS_A
+    record, action = step(record, named(B))
+    actions = [action]
+    while record.state is not UpdateState.IDLE:
+        states.append(record.state)
+        record, action = step(record, Happening(what=Happened.DONE))
+        actions.append(action)
+    assert [state.value for state in states] == ["offered", "fetching", "staged", "probing", "trial", "committed"]
+    assert actions == [
+        Action.VERIFY,
+        Action.FETCH,
+        Action.CHECK,
+        Action.PROBE,
+        Action.TRY,
+        Action.PRUNE,
+        Action.RUN,
+    ]
+    assert record == SlotRecord(active=B, previous=A)
+
+
+def test_a_shadow_swaps_nothing() -> None:
+    record = at(UpdateState.TRIAL, "shadow")
+    assert line_of(record).does is Action.SHADOW
+    assert walk(record, Happened.DONE).active == A
+    assert walk(record, Happened.DONE).state is UpdateState.IDLE
+    assert walk(record, Happened.FAILED).state is UpdateState.REJECTED
+    assert set(SHADOW) == {UpdateState.TRIAL}
+
+
+@pytest.mark.parametrize("state", list(UpdateState))
+def test_a_failure_leaves_the_old_release_running_and_says_why(state: UpdateState) -> None:
+    record = at(state)
+    failed = walk(record, Happened.FAILED)
+    assert failed.active == record.active
+    if record.is_under_way:
+        wanted = UpdateState.ROLLED_BACK if state is UpdateState.TRIAL else UpdateState.REJECTED
+        assert (failed.state, failed.refused, failed.why, failed.coming) == (wanted, B, "a reason", None)
+    else:
+        assert failed is record
+
+
+@pytest.mark.parametrize(("state", "most"), [(UpdateState.PROBING, 2), (UpdateState.TRIAL, 3)])
+def test_an_attempt_that_is_cut_short_too_often_is_the_last(state: UpdateState, most: int) -> None:
+    record = at(state)
+    for attempt in range(1, most + 1):
+        assert (record.state, record.attempt) == (state, attempt)
+        record = walk(record, Happened.RESTARTED)
+    assert record.state in {UpdateState.REJECTED, UpdateState.ROLLED_BACK}
+    assert f"cut short {most} times" in record.why
+    assert record.active == A
+
+
+@pytest.mark.parametrize("state", [UpdateState.OFFERED, UpdateState.FETCHING, UpdateState.STAGED])
+def test_an_offer_that_goes_round_in_circles_is_refused(state: UpdateState) -> None:
+    record, steps = at(state), 0
+    while record.is_under_way:
+        record, steps = walk(record, Happened.RESTARTED), steps + 1
+    assert steps <= MOST_STEPS
+    assert record.state is UpdateState.REJECTED
+    assert record.why.startswith("loop")
+
+
+def test_a_refused_release_runs_only_when_it_is_named_anew() -> None:
+    refused = at(UpdateState.ROLLED_BACK)
+    assert walk(refused, Happened.RESTARTED) is refused
+    again = walk(refused, named(B))
+    assert (again.state, again.coming, again.refused, again.steps) == (UpdateState.OFFERED, B, None, 1)
+
+
+@pytest.mark.parametrize("state", list(UpdateState))
+def test_a_newer_name_replaces_the_one_on_its_way_and_never_the_active_one(state: UpdateState) -> None:
+    record = at(state)
+    changed = walk(record, named(C))
+    assert (changed.state, changed.coming, changed.steps) == (UpdateState.OFFERED, C, 1)
+    assert changed.active == record.active
+
+
+@pytest.mark.parametrize("state", list(UpdateState))
+def test_a_pinned_slot_hears_no_assignment(state: UpdateState) -> None:
+    pinned = walk(at(state), Happened.PINNED)
+    assert walk(pinned, named(C)) is pinned
+    assert walk(pinned, Happened.UNPINNED, named(C)).coming == C
+
+
+def test_what_is_active_or_on_its_way_already_is_no_news() -> None:
+    assert walk(RUNS_A, named(A)) is RUNS_A
+    record = at(UpdateState.FETCHING)
+    assert walk(record, named(B)) is record
+    assert walk(record, named(B, "shadow")).state is UpdateState.OFFERED
+    dropped = walk(record, named(A))
+    assert (dropped.state, dropped.coming, dropped.active) == (UpdateState.IDLE, None, A)
+
+
+@pytest.mark.parametrize("what", [Happened.REVOKED, Happened.LOST, Happened.BACK])
+def test_a_release_that_must_go_makes_way_for_the_one_before_and_then_the_factorys(what: Happened) -> None:
+    record = SlotRecord(active=B, previous=A)
+    once = walk(record, what)
+    assert (once.state, once.active, once.previous, once.refused) == (UpdateState.ROLLED_BACK, A, None, B)
+    twice = walk(once, what)
+    assert (twice.active, twice.refused) == (None, A)
+    assert walk(twice, what) is twice
+
+
+@pytest.mark.parametrize(
+    "state", [UpdateState.OFFERED, UpdateState.FETCHING, UpdateState.STAGED, UpdateState.PROBING, UpdateState.TRIAL]
+)
+def test_an_active_release_that_is_lost_does_not_stop_the_one_on_its_way(state: UpdateState) -> None:
+    record = walk(at(state), Happened.LOST)
+    assert (record.state, record.coming, record.active) == (state, B, None)
+    assert record.attempt == at(state).attempt
+
+
+def test_an_operators_choice_is_probed_and_tried_as_any_other() -> None:
+    record = walk(RUNS_A, Happened.PINNED, Happening(what=Happened.CHOSEN, release=B))
+    assert (record.state, record.coming) == (UpdateState.STAGED, B)
+    record = walk(record, Happened.DONE, Happened.DONE, Happened.DONE)
+    assert (record.state, record.active, record.is_pinned) == (UpdateState.COMMITTED, B, True)
+
+
+def test_any_order_of_happenings_keeps_the_invariants_and_ends() -> None:
+    dice = random.Random(3)
+    releases = [A, B, C]
+    for _ in range(3000):
+        record, trusted = SlotRecord(), {None}
+        for _ in range(40):
+            what = dice.choice(list(Happened))
+            happening = Happening(
+                what=what, release=dice.choice(releases), mode=dice.choice(["run", "shadow"]), why="why"
+            )
+            before = record
+            record, action = step(record, happening)
+            if before.state is UpdateState.TRIAL and record.state is UpdateState.COMMITTED:
+                trusted.add(record.active)
+            assert record.active in trusted, "only a trial makes a release active"
+            assert record.previous in trusted
+            assert record.is_under_way == (record.coming is not None)
+            assert record.steps <= MOST_STEPS
+            assert 0 <= record.attempt <= 3
+            assert action is line_of(record).does
+            assert read_record(encode_record(record)).record == record
+        for _ in range(MOST_STEPS + 1):
+            record = walk(record, Happened.RESTARTED)
+        assert not record.is_under_way
+
+
+def test_arrows_lead_to_lines_and_only_a_trial_promotes() -> None:
+    for table in (TABLE, SHADOW):
+        for state, line in table.items():
+            for arrow in line.on.values():
+                assert arrow.to in TABLE
+                assert (arrow.effect is Effect.PROMOTE) <= (state is UpdateState.TRIAL)
+
+
+@pytest.mark.parametrize("record", list(every_place()), ids=lambda record: f"{record.state.value}-{record.mode}")
+def test_a_record_with_a_flipped_bit_gives_what_can_be_run_and_never_raises(record: SlotRecord) -> None:
+    raw = encode_record(replace(record, previous=C))
+    for place in range(8 * len(raw)):
+        spoilt = bytearray(raw)
+        spoilt[place // 8] ^= 1 << place % 8
+        found = read_record(bytes(spoilt))
+        if found.problem:
+            assert not found.record.is_under_way
+            assert found.record.state is UpdateState.IDLE
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x93\x01\x02\x03", b"\x80" * 9, bytes(1000)])
+def test_no_record_at_all_is_the_factorys_model(raw: bytes) -> None:
+    assert read_record(raw).record == SlotRecord()
+    assert read_record(raw).problem
+
+
+def test_a_record_of_a_newer_version_gives_its_active_release() -> None:
+    fields = msgspec.msgpack.decode(encode_record(at(UpdateState.TRIAL))) | {"format": 2}
+    found = read_record(msgspec.msgpack.encode(fields))
+    assert (found.record.active, found.record.state) == (A, UpdateState.IDLE)
+    fields |= {"state": "beaming", "active": {"target": 3}, "previous": msgspec.to_builtins(C)}
+    assert read_record(msgspec.msgpack.encode(fields)).record.active == C
+
+
+def test_reports_and_state_tell_of_the_release_that_it_is_about() -> None:
+    update = told("porch", at(UpdateState.TRIAL), 5)
+    assert (update.target, update.attempt, update.active) == (B.target, 1, A.target)
+    assert told("porch", at(UpdateState.COMMITTED), 5).target == B.target
+    rolled = told("porch", at(UpdateState.ROLLED_BACK), 5)
+    assert (rolled.target, rolled.why, rolled.active) == (B.target, "a reason", A.target)
+    state = slot_state(at(UpdateState.ROLLED_BACK))
+    assert (state.refused, state.active_sha256) == (B.target, A.sha256)
