@@ -13,6 +13,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,13 +22,15 @@ import numpy as np
 
 from edge.compute.picture import decode_picture
 from edge.compute.tensors import Array
-from edge.errors import MediaError
+from edge.errors import InferenceError, MediaError
 from edge.reading import open_file, read_stream, read_whole
 
 __all__ = [
     "CLIP_SUFFIXES",
     "LONGEST_TEXT",
     "PICTURE_SUFFIXES",
+    "as_picture",
+    "as_text",
     "clip_length",
     "decode_text",
     "read_clip",
@@ -45,6 +48,8 @@ _COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})  # these count their fram
 _SLACK_FRAMES = 2  # containers count frames that decoders drop at the end
 _ERRORS_ONLY = 2  # OpenCV's LOG_LEVEL_ERROR
 _BIGGEST_FILE = 512 * 1024 * 1024
+_GRAY_AXES = 2
+_ALPHA_CHANNELS = 4
 _HEAD_BYTES = 8192  # enough to tell a text from a picture or a model
 
 
@@ -214,3 +219,46 @@ def _naming(name: str) -> Iterator[None]:
         raise MediaError(f"{name}: no such file") from err
     except OSError as err:
         raise MediaError(f"{name}: cannot be read ({err.strerror})") from err
+
+
+def as_picture(given: object) -> Array:
+    """A picture (h, w, 3) BGR of whatever a person hands over: a path, a file's bytes, a uint8 array.
+
+    Raises:
+        MediaError: it cannot be read.
+        InferenceError: it is none of these.
+    """
+    if isinstance(given, np.ndarray):
+        return _as_bgr(given)
+    if isinstance(given, bytes):
+        return decode_picture(given)
+    if isinstance(given, str | PathLike):
+        return read_picture(Path(given))
+    raise InferenceError(f"expected a picture (a path, a file's bytes or a uint8 array), got {type(given).__name__}")
+
+
+def _as_bgr(array: Array) -> Array:
+    if array.dtype == np.uint8 and array.ndim == _GRAY_AXES:
+        return np.ascontiguousarray(np.repeat(array[:, :, None], 3, axis=2))
+    if array.dtype == np.uint8 and array.ndim == _GRAY_AXES + 1 and array.shape[2] == _ALPHA_CHANNELS:
+        return np.ascontiguousarray(array[:, :, :3])
+    return array  # the steps say what is wrong with any other
+
+
+def as_text(given: object) -> str:
+    """A text of whatever a person hands over: a text, its UTF-8 bytes, the path of one.
+
+    Raises:
+        MediaError: it cannot be read.
+        InferenceError: it is none of these.
+    """
+    if isinstance(given, str):
+        return given
+    if isinstance(given, PathLike):
+        try:
+            return decode_text(read_whole(Path(given), most_bytes=4 * LONGEST_TEXT))
+        except OSError as err:
+            raise MediaError(f"{given}: cannot be read ({err.strerror})") from err
+    if isinstance(given, bytes):
+        return decode_text(given)
+    raise InferenceError(f"expected a text, its UTF-8 bytes or the path of one, got {type(given).__name__}")

@@ -19,7 +19,6 @@ import numpy as np
 
 from edge.clock import Clock, SystemClock
 from edge.compute.decode import Decode, compile_decoder
-from edge.compute.picture import decode_picture
 from edge.compute.placement import Placement
 from edge.compute.steps import Preparation, compile_steps
 from edge.compute.tensors import Array, TensorSpec, quantize
@@ -40,8 +39,7 @@ from edge.dropin.recognise import recognise
 from edge.engines.api import Engine
 from edge.engines.open import open_engine
 from edge.errors import InferenceError, ManifestError, MediaError
-from edge.media import LONGEST_TEXT, decode_text, read_picture
-from edge.reading import read_whole
+from edge.media import LONGEST_TEXT, as_picture, as_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,8 +48,6 @@ __all__ = ["Model", "Prediction"]
 
 _Input: TypeAlias = "str | bytes | PathLike[str] | Array | float"
 _TAKES = {InputKind.IMAGE: "a picture", InputKind.TEXT: "a text", InputKind.TENSOR: "plain numbers"}
-_GRAY_AXES = 2
-_ALPHA_CHANNELS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +69,8 @@ class Prediction:
 class Model:
     """One model, open. Call it on a picture, a text or numbers; a context manager."""
 
-    def __init__(self, found: Found, engine: Engine, clock: Clock) -> None:
-        """Take over `engine`; use `Model.open`."""
+    def __init__(self, found: Found, engine: Engine, clock: Clock, *, threads: int = 1, target: str = "") -> None:
+        """Take over `engine`; use `Model.open` or `Model.of`."""
         self._engine = engine
         self._clock = clock
         self.manifest: Manifest = found.manifest
@@ -86,6 +82,9 @@ class Model:
             version=found.manifest.version,
             digest=found.digest,
             engine=engine.runtime,
+            precision=next((v.precision for v in found.manifest.variants if v.file == found.path.name), ""),
+            threads=threads,
+            target=target,
         )
         self._decode: Decode = compile_decoder(found.manifest.output, found.manifest.labels, engine.outputs)
         self._image: Preparation | None = None
@@ -130,11 +129,35 @@ class Model:
         if labels is not None:
             chosen = replace(chosen, labels=Path(labels))
         found = recognise(Path(path), overrides=chosen)
+        return cls.of(found, threads=threads, interpolation=interpolation, clock=clock)
+
+    @classmethod
+    def of(
+        cls,
+        found: Found,
+        *,
+        threads: int = 1,
+        interpolation: Interpolation | None = None,
+        clock: Clock | None = None,
+        target: str = "",
+    ) -> Model:
+        """Open a model that was read and recognised already: the engine gets the very bytes in `found`.
+
+        Args:
+            found: of `edge.dropin.recognise`.
+            threads: as `open`.
+            interpolation: as `open`.
+            clock: as `open`.
+            target: the signed release it belongs to, for `ref`.
+
+        Raises:
+            As `open`.
+        """
         if interpolation is not None:
             found = replace(found, manifest=_with_interpolation(found.manifest, interpolation))
         engine = open_engine(found.content, threads=threads)
         try:
-            return cls(found, engine, clock or SystemClock())
+            return cls(found, engine, clock or SystemClock(), threads=threads, target=target)
         except BaseException:
             engine.close()
             raise
@@ -153,9 +176,9 @@ class Model:
         """
         match self.kind:
             case InputKind.IMAGE:
-                return self.infer_image(_as_picture(given))
+                return self.infer_image(as_picture(given))
             case InputKind.TEXT:
-                return self.infer_text(_as_text(given))
+                return self.infer_text(as_text(given))
             case InputKind.TENSOR:
                 return self.infer_tensor(given)
 
@@ -316,37 +339,6 @@ def _input_place(name: str | None, inputs: tuple[TensorSpec, ...]) -> int:
     if name in names and len(inputs) == 1:
         return names.index(name)
     raise ManifestError(f"expected a model with one picture as its input, and this one has {', '.join(names)}")
-
-
-def _as_picture(given: object) -> Array:
-    if isinstance(given, np.ndarray):
-        return _as_bgr(given)
-    if isinstance(given, bytes):
-        return decode_picture(given)
-    if isinstance(given, str | PathLike):
-        return read_picture(Path(given))
-    raise InferenceError(f"expected a picture (a path, a file's bytes or a uint8 array), got {type(given).__name__}")
-
-
-def _as_bgr(array: Array) -> Array:
-    if array.dtype == np.uint8 and array.ndim == _GRAY_AXES:
-        return np.ascontiguousarray(np.repeat(array[:, :, None], 3, axis=2))
-    if array.dtype == np.uint8 and array.ndim == _GRAY_AXES + 1 and array.shape[2] == _ALPHA_CHANNELS:
-        return np.ascontiguousarray(array[:, :, :3])
-    return array  # the steps say what is wrong with any other
-
-
-def _as_text(given: object) -> str:
-    if isinstance(given, str):
-        return given
-    if isinstance(given, PathLike):
-        try:
-            return decode_text(read_whole(Path(given), most_bytes=4 * LONGEST_TEXT))
-        except OSError as err:
-            raise MediaError(f"{given}: cannot be read ({err.strerror})") from err
-    if isinstance(given, bytes):
-        return decode_text(given)
-    raise InferenceError(f"expected a text, its UTF-8 bytes or the path of one, got {type(given).__name__}")
 
 
 def _axes(found: Found, inputs: tuple[TensorSpec, ...]) -> tuple[tuple[int, ...], ...]:

@@ -43,6 +43,7 @@ __all__ = [
     "override",
     "path_inside",
     "read_listed",
+    "with_variant",
 ]
 
 _NAME = "manifest.json"
@@ -70,11 +71,11 @@ def open_bundle(folder: Path) -> Bundle:
     if not manifest.variants:
         raise ManifestError(f"{path} lists no variants")
     if len({variant.engine for variant in manifest.variants}) == 1:
-        return _with_variant(folder, manifest, manifest.variants[0])
+        return with_variant(folder, manifest, manifest.variants[0])
     runnable = {status.kind for status in available() if status.runtime is not None}
     for variant in manifest.variants:
         if variant.engine in runnable:
-            return _with_variant(folder, manifest, variant)
+            return with_variant(folder, manifest, variant)
     wanted = ", ".join(sorted({variant.engine for variant in manifest.variants}))
     raise ModelError(f"{path} has variants for {wanted}, and no such engine works here")
 
@@ -89,7 +90,7 @@ def beside(model: Path) -> Bundle | None:
     if manifest is None:
         return None
     variant = next(each for each in manifest.variants if each.file == model.name)
-    return _with_variant(model.parent, manifest, variant)
+    return with_variant(model.parent, manifest, variant)
 
 
 def manifest_in(folder: Path) -> Manifest:
@@ -194,17 +195,12 @@ def path_inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _complaint(content: bytes, path: Path, listed: Variant | BundleFile) -> str:
-    """What is wrong with a file, or "" for nothing."""
-    if hashlib.sha256(content).hexdigest() == listed.sha256:
-        return ""
-    return (
-        f"{path} is not the file that its {_NAME} describes: {len(content)} bytes, expected {listed.size_bytes} "
-        f"with sha256 {listed.sha256[:12]}...; fetch it again"
-    )
+def with_variant(folder: Path, manifest: Manifest, variant: Variant) -> Bundle:
+    """A bundle that runs `variant`; labels and vocabularies are read, and are the ones that the manifest describes.
 
-
-def _with_variant(folder: Path, manifest: Manifest, variant: Variant) -> Bundle:
+    Raises:
+        ManifestError: one of them is missing or another one.
+    """
     model = path_inside(folder, variant.file)
     listed = {each.file: read_listed(folder, each) for each in manifest.files if each.role in {"labels", "vocabulary"}}
     files = {}
@@ -215,3 +211,13 @@ def _with_variant(folder: Path, manifest: Manifest, variant: Variant) -> Bundle:
         except OSError as err:
             raise ManifestError(f"{folder / _NAME} names the vocabulary {name}: {err.strerror or err}") from err
     return Bundle(manifest=manifest, model=model, files=files)
+
+
+def _complaint(content: bytes, path: Path, listed: Variant | BundleFile) -> str:
+    """What is wrong with a file, or "" for nothing."""
+    if hashlib.sha256(content).hexdigest() == listed.sha256:
+        return ""
+    return (
+        f"{path} is not the file that its {_NAME} describes: {len(content)} bytes, expected {listed.size_bytes} "
+        f"with sha256 {listed.sha256[:12]}...; fetch it again"
+    )

@@ -30,7 +30,7 @@ from edge.engines.probe import ProbeReport, probe
 from edge.errors import ModelError
 from edge.reading import read_whole
 
-__all__ = ["recognise"]
+__all__ = ["recognise", "recognise_held"]
 
 _DEFAULT = Overrides()
 _LARGEST_MODEL_BYTES = 2 << 30  # a flatbuffer's and a protobuf's own limit
@@ -51,24 +51,37 @@ def recognise(path: Path, *, overrides: Overrides = _DEFAULT, look: Callable[[by
         MissingExtraError: the engine is not installed.
     """
     bundle = open_bundle(path) if path.is_dir() else beside(path) if path.is_file() else None
-    model = bundle.model if bundle is not None else path
-    content = _read(model)
     if bundle is not None:
-        check_variant(content, model, bundle.manifest)
-    try:
-        kind = kind_of(content)
-        candidate = Candidate(path=model, kind=kind, content=content, report=look(content))
-    except ModelError as err:
-        raise ModelError(f"{model}: {err}") from err
-    if bundle is not None:
-        return _of_bundle(bundle, candidate, overrides)
+        return recognise_held(bundle, _read(bundle.model), overrides=overrides, look=look)
+    candidate = _candidate(path, _read(path), look)
     draft = Draft()
     try:
         _run_rules(candidate, draft, overrides)
         manifest = compose(candidate, draft, overrides)
     except ModelError as err:
-        raise ModelError(f"{model}: {err}") from err
+        raise ModelError(f"{path}: {err}") from err
     return _found(candidate, manifest, draft.facts.files or {}, tuple(draft.rules))
+
+
+def recognise_held(
+    bundle: Bundle, content: bytes, *, overrides: Overrides = _DEFAULT, look: Callable[[bytes], ProbeReport] = probe
+) -> Found:
+    """Say what a bundle's model is that was read already: `content` is what is checked, looked at and run.
+
+    Raises:
+        ModelError: it is not the one that the manifest describes, no model, or refused by its engine.
+        ManifestError: the manifest cannot be changed so.
+        MissingExtraError: the engine is not installed.
+    """
+    check_variant(content, bundle.model, bundle.manifest)
+    return _of_bundle(bundle, _candidate(bundle.model, content, look), overrides)
+
+
+def _candidate(path: Path, content: bytes, look: Callable[[bytes], ProbeReport]) -> Candidate:
+    try:
+        return Candidate(path=path, kind=kind_of(content), content=content, report=look(content))
+    except ModelError as err:
+        raise ModelError(f"{path}: {err}") from err
 
 
 def _run_rules(candidate: Candidate, draft: Draft, overrides: Overrides) -> None:
