@@ -37,7 +37,7 @@ from edge.errors import (
 from edge.golden import Golden, decode_golden, distance, is_counted, reordered, sample_distances
 from edge.reading import read_whole
 
-__all__ = ["CheckStatus", "OutputCheck", "VariantCheck", "check_files", "selftest"]
+__all__ = ["CheckStatus", "OutputCheck", "VariantCheck", "check_files", "engine_problem", "selftest"]
 
 _LARGEST_MODEL_BYTES = 2 << 30  # a flatbuffer's and a protobuf's own limit
 _TIMING_S = 0.2
@@ -82,6 +82,7 @@ class VariantCheck(Struct, frozen=True, kw_only=True):
     first_failing: int | None = None  # the sample, counted from 0
     p50_ms: float | None = None  # of one inference
     memory_mb: float | None = None  # 10^6 bytes on top of the empty process
+    open_ms: float | None = None  # to load it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,12 @@ class _Bundle:
 
 
 def selftest(
-    path: Path, *, variant: str | None = None, threads: int = 1, timeout_s: float = 120.0
+    path: Path,
+    *,
+    variant: str | None = None,
+    threads: int = 1,
+    timeout_s: float = 120.0,
+    memory_mb: int | None = None,
 ) -> tuple[VariantCheck, ...]:
     """Run every variant that an engine here can run on the golden samples.
 
@@ -101,6 +107,7 @@ def selftest(
         variant: the only file of a bundle to run.
         threads: processor threads that one inference may use.
         timeout_s: wall seconds for one variant.
+        memory_mb: private memory one variant may take, libraries included; by default 1 GB and four times the file.
 
     Returns:
         One check for each variant, in the manifest's order; at least one of them was run.
@@ -118,7 +125,7 @@ def selftest(
         _read_model(bundle, each)
     golden = _read_golden(bundle)
     problems: dict[EngineKind, EdgeError | None] = {each.engine: None for each in present}
-    problems = {kind: _engine_problem(kind) for kind in problems}
+    problems = {kind: engine_problem(kind) for kind in problems}
     checks = []
     for each in bundle.variants:
         problem = problems.get(each.engine)
@@ -127,7 +134,7 @@ def selftest(
         elif problem is not None:
             checks.append(_unmeasured(each, CheckStatus.SKIPPED, str(problem)))
         else:
-            checks.append(_check(bundle, each, golden, threads=threads, timeout_s=timeout_s))
+            checks.append(_check(bundle, each, golden, threads=threads, timeout_s=timeout_s, memory_mb=memory_mb))
     if all(problems.values()):
         raise next(problem for problem in problems.values() if problem is not None)
     if all(check.status is CheckStatus.SKIPPED for check in checks):
@@ -220,7 +227,7 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"{path}: {err.strerror or err}") from err
 
 
-def _engine_problem(kind: EngineKind) -> EdgeError | None:
+def engine_problem(kind: EngineKind) -> EdgeError | None:
     """What keeps the engine of this kind from working here."""
     with EngineHost(what="the engine") as host:
         try:
@@ -230,10 +237,12 @@ def _engine_problem(kind: EngineKind) -> EdgeError | None:
     return None
 
 
-def _check(bundle: _Bundle, variant: Variant, golden: Golden, *, threads: int, timeout_s: float) -> VariantCheck:
+def _check(
+    bundle: _Bundle, variant: Variant, golden: Golden, *, threads: int, timeout_s: float, memory_mb: int | None
+) -> VariantCheck:
     """Run one variant and judge it; what it does to its process is its own failure."""
     content = _read_model(bundle, variant)
-    limit_mb = 1024 + 4 * len(content) // _MEGABYTE  # as a probe, which a good model stays far below
+    limit_mb = memory_mb or 1024 + 4 * len(content) // _MEGABYTE  # as a probe, which a good model stays far below
     try:
         with EngineHost(what=variant.file, memory_mb=limit_mb) as host:
             inputs = reordered(golden.inputs, variant.axes)
@@ -277,6 +286,7 @@ def _judge(variant: Variant, golden: Golden, replay: Replay) -> VariantCheck:
         first_failing=first,
         p50_ms=statistics.median(replay.run_ms) if replay.run_ms else None,
         memory_mb=replay.memory_mb,
+        open_ms=replay.open_ms,
     )
 
 

@@ -17,7 +17,7 @@ from edge.contract.bodies import UNREADABLE
 from edge.contract.manifest import Manifest, Variant
 from edge.errors import ProtocolError
 
-__all__ = ["Choice", "Measured", "decode_choice", "encode_choice", "to_fetch"]
+__all__ = ["Choice", "Measured", "decode_choice", "encode_choice", "kinds", "to_fetch"]
 
 
 class Measured(Struct, frozen=True, kw_only=True, omit_defaults=True):
