@@ -20,7 +20,7 @@ from pathlib import Path
 
 from edge.contract.messages import Health
 
-__all__ = ["HealthReader"]
+__all__ = ["HealthReader", "available_mb"]
 
 _UNDERVOLTAGE = 1 << 0
 _SLOWED = 1 << 1 | 1 << 2 | 1 << 3
@@ -99,6 +99,16 @@ class HealthReader:
         except OSError:
             return None
         return round(found.f_bavail * found.f_frsize / _MB, 1)
+
+
+def available_mb(meminfo: Path = Path("/proc/meminfo")) -> float | None:
+    """Memory that programs can have without swapping, MB of 10^6 bytes; None where the kernel does not tell."""
+    for line in _text(meminfo).splitlines():
+        name, _, rest = line.partition(":")
+        if name == "MemAvailable":
+            kb = _float(rest.split()[0])
+            return None if kb is None else round(kb * 1024 / _MB, 1)
+    return None
 
 
 def _hwmon_alarm(folder: Path, driver: str) -> Path | None:

@@ -2,14 +2,14 @@
 
 Promises: a bad frame or text costs that one; a model that fails many times in a row is opened anew; everything that was
 handed over before the end is inferred before the thread ends. The outbox has a result before anyone sees it.
-Leaves out: where items come from (`capture`), what is done with one (`work`), when to try again (`supervisor`).
-Thread: `pipeline:<name>` opens, runs and closes the model.
+Leaves out: where items come from (`capture`), what is done with one (`work`), when to try again (`supervisor`), which
+model it is (`seat`).
+Thread: `pipeline:<name>` runs and closes the model.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from typing import Generic, Protocol, TypeVar
@@ -18,9 +18,10 @@ from edge.clock import Clock
 from edge.compute.watch import Change
 from edge.contract.messages import Event, Result, RowClass
 from edge.device.frame import Frame, Text
+from edge.device.seat import Seat
 from edge.device.supervisor import Kept
-from edge.device.work import Meter, Predictor, Work
-from edge.errors import EdgeError, InferenceError, MediaError, ModelError
+from edge.device.work import Answer, Meter, Work
+from edge.errors import EdgeError, InferenceError, MediaError
 
 __all__ = ["Inbox", "Outlet", "Pipeline", "tell_change"]
 
@@ -67,7 +68,7 @@ class Pipeline(Generic[T]):
         name: str,
         *,
         work: Work[T],
-        open_model: Callable[[], Predictor],
+        seat: Seat,
         inbox: Inbox[T],
         outlet: Outlet,
         clock: Clock,
@@ -75,7 +76,7 @@ class Pipeline(Generic[T]):
         self.meter = Meter(clock)
         self._name = name
         self._work = work
-        self._open_model = open_model
+        self._seat = seat
         self._inbox = inbox
         self._outlet = outlet
         self._clock = clock
@@ -86,17 +87,16 @@ class Pipeline(Generic[T]):
         self._failed_in_row = 0
         kept.pulse.working(_OPEN_BUDGET_S)
         self._work.prepare()
-        with closing(self._open_model()) as model:
-            if model.kind is not self._work.kind:
-                raise ModelError(
-                    f"{model.ref.name} takes {model.kind.value} input, this source gives {self._work.kind.value}; "
-                    "choose another model or another source"
-                )
-            self.meter.model = model.ref
+        with closing(self._seat) as seat:
+            seat.settle()
+            self.meter.model = seat.model.ref
             kept.pulse.waiting()
             while (item := self._inbox.get()) is not None:
+                if seat.is_asked:
+                    kept.pulse.working(_OPEN_BUDGET_S)
+                    seat.settle()
                 kept.pulse.working(_INFER_BUDGET_S)
-                if self._handle(model, item):
+                if self._handle(item):
                     self.meter.error = ""
                     kept.went_well()
                 kept.pulse.waiting()
@@ -112,11 +112,12 @@ class Pipeline(Generic[T]):
         """See `supervisor.Life`."""
         self._outlet.keep(RowClass.ALARM, self._event("pipeline", "up", ""))
 
-    def _handle(self, model: Predictor, item: T) -> bool:
+    def _handle(self, item: T) -> bool:
         """Whether it went well."""
         self.meter.count()
+        self.meter.model = self._seat.model.ref
         try:
-            answer = self._work.infer(model, item, self.meter)
+            answer = self._infer(item)
         except (InferenceError, MediaError) as err:
             self._failed(err, item)
             return False
@@ -131,8 +132,23 @@ class Pipeline(Generic[T]):
             self._outlet.show(answer.result, answer.reply_to)
             self.meter.results += 1
             if self.meter.results == 1:
-                _log.info("%s: first result, by %s on %s", self._name, model.ref.name, model.ref.engine)
+                ref = answer.result.model
+                _log.info("%s: first result, by %s on %s", self._name, ref.name, ref.engine)
+            self._seat.went_well(item, answer.result)
         return True
+
+    def _infer(self, item: T) -> Answer | None:
+        """What the model says; of a text that the one on trial failed on, what the one before it says."""
+        try:
+            return self._work.infer(self._seat.model, item, self.meter)
+        except MediaError:
+            raise
+        except Exception as err:
+            if not self._seat.blames(err):
+                raise
+            if isinstance(item, Frame):  # its gate has let it through once; the next one is not far
+                raise InferenceError(f"by a model on trial: {err}") from err
+        return self._work.infer(self._seat.model, item, self.meter)
 
     def _failed(self, err: EdgeError, item: T) -> None:
         """Report one bad input; give the model up after many in a row."""

@@ -9,7 +9,6 @@ Thread: main.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from edge.clock import Clock
@@ -18,8 +17,9 @@ from edge.device.capture import Capture, Reader
 from edge.device.frame import Frame, Text
 from edge.device.mailbox import Bounded, Latest
 from edge.device.pipeline import Outlet, Pipeline
+from edge.device.seat import Seat
 from edge.device.supervisor import Supervisor
-from edge.device.work import Predictor, Work
+from edge.device.work import Work
 
 __all__ = ["Running"]
 
@@ -38,17 +38,18 @@ class Running(Generic[T]):
         reader: Reader[T],
         box: Latest[T] | Bounded[T],
         work: Work[T],
-        open_model: Callable[[], Predictor],
+        seat: Seat,
         outlet: Outlet,
         supervisor: Supervisor,
         clock: Clock,
     ) -> None:
+        self.seat = seat
         self._name = name
         self._box = box
         self._supervisor = supervisor
         self._clock = clock
         self._capture = Capture(name, reader, box, outlet.keep, clock)
-        self._pipeline = Pipeline(name, work=work, open_model=open_model, inbox=box, outlet=outlet, clock=clock)
+        self._pipeline = Pipeline(name, work=work, seat=seat, inbox=box, outlet=outlet, clock=clock)
         # The model first: it takes longest, and a camera that waits for it only grows older.
         self._kept_pipeline = supervisor.keep(f"pipeline:{name}", self._pipeline)
         self._kept_capture = supervisor.keep(f"capture:{name}", self._capture)

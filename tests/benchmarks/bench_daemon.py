@@ -155,6 +155,7 @@ def around() -> list[bool]:
     from edge.device.mailbox import Bounded
     from edge.device.outbox.store import Outbox
     from edge.device.running import Running
+    from edge.device.seat import Seat
     from edge.device.supervisor import Supervisor
     from edge.device.work import FrameWork
 
@@ -222,7 +223,7 @@ def around() -> list[bool]:
                 reader=FrameReader(Source()),
                 box=Bounded[Frame](2),
                 work=work,
-                open_model=Model,
+                seat=Seat(InputKind.IMAGE, "", Model),
                 outlet=Outlet(outbox),
                 supervisor=Supervisor(clock),
                 clock=clock,

@@ -11,6 +11,7 @@ from edge.contract.messages import InputKind, OpenedBy, RowClass
 from edge.device.frame import Frame, Text
 from edge.device.mailbox import Bounded
 from edge.device.pipeline import Pipeline
+from edge.device.seat import Seat
 from edge.device.supervisor import Kept, Supervisor
 from edge.device.work import FrameWork, TextWork
 from edge.errors import InferenceError, ModelError
@@ -52,7 +53,7 @@ class Bench:
         self.pipeline = Pipeline(
             "porch",
             work=self.work,
-            open_model=self.open_model,
+            seat=Seat(kind, "", self.open_model),
             inbox=self.box,
             outlet=self.outlet,
             clock=self.clock,

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 
 from edge.compute.gate import Decision
 from edge.compute.tensors import Array
@@ -39,8 +40,16 @@ class Said:
 class SimulatedModel:
     """Implements `work.Predictor`. `act` runs before each answer and may raise."""
 
-    def __init__(self, kind: InputKind = InputKind.IMAGE, act: Callable[[object], None] = lambda _: None) -> None:
-        self.ref = REF
+    def __init__(
+        self,
+        kind: InputKind = InputKind.IMAGE,
+        act: Callable[[object], None] = lambda _: None,
+        *,
+        name: str = "gauge",
+        said: Said = Said(),
+    ) -> None:
+        self.ref = replace(REF, name=name)
+        self.said = said
         self.kind = kind
         self.act = act
         self.asked: list[object] = []
@@ -61,7 +70,7 @@ class SimulatedModel:
         self.asked.append(what)
         self.threads.add(threading.current_thread().name)
         self.act(what)
-        return Said()
+        return self.said
 
 
 class ScriptedGate:
