@@ -22,9 +22,10 @@ from typing import TypeAlias, final
 from edge import __version__
 from edge.clock import Clock, SystemClock
 from edge.contract.ids import new_session
-from edge.contract.messages import Event, PipelineState, Result, RowClass, State
+from edge.contract.messages import Event, PipelineState, Result, RowClass, State, TrustState
 from edge.contract.topics import DeviceTopics
 from edge.device.assembly import Assembled, Shared, assemble
+from edge.device.board import board_facts
 from edge.device.config import DeviceConfig, PipelineConfig, load_config
 from edge.device.health import HealthReader
 from edge.device.notify import Notifier
@@ -32,7 +33,9 @@ from edge.device.outbox.store import DATABASE_NAME, Outbox
 from edge.device.roster import Roster
 from edge.device.session import Session, last_will
 from edge.device.supervisor import Supervisor
-from edge.errors import ConfigError, EdgeError, StoreError, WireError
+from edge.device.updates.schema import TABLES
+from edge.device.updating import Updating, open_updating
+from edge.errors import ConfigError, EdgeError, InputError, MissingExtraError, StoreError, WireError
 from edge.wire.mqtt import MqttWire
 
 __all__ = ["run"]
@@ -139,6 +142,8 @@ class Daemon:
         self._supervisor = Supervisor(clock)
         self._roster = Roster(self._start, clock)
         self._health = HealthReader(config.device.data_dir)
+        self._board = board_facts()
+        self._updating: Updating | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Daemon:
@@ -150,7 +155,7 @@ class Daemon:
             raise StoreError(f"{device.data_dir}: cannot be made ({err.strerror}); set device.data_dir") from err
         with ExitStack() as stack:
             self._outbox = stack.enter_context(
-                Outbox(device.data_dir / DATABASE_NAME, self._config.outbox, self._clock)
+                Outbox(device.data_dir / DATABASE_NAME, self._config.outbox, self._clock, tables=TABLES)
             )
             session_id = new_session()
             self._wire = MqttWire(
@@ -159,6 +164,7 @@ class Daemon:
                 will=last_will(topics, session_id=session_id, epoch=self._outbox.status().epoch),
                 clock=self._clock,
             )
+            self._updating = self._open_updating()
             self._session = Session(
                 self._wire,
                 self._outbox,
@@ -167,11 +173,15 @@ class Daemon:
                 self._clock,
                 make_state=self._state,
                 on_text=self._roster.push,
+                on_want=None if self._updating is None else self._updating.want,
                 state_every_s=device.state_every_s,
             )
             # Pipelines before the connection: the birth then tells of them, and none of them waits for a broker.
             self._roster.apply(self._config.pipelines, _STOP_S)
             stack.callback(self._roster.stop, _STOP_S)
+            if self._updating is not None:
+                stack.callback(self._updating.stop)
+                self._updating.start()
             stack.enter_context(self._session)
             self._stack = stack.pop_all()
         return self
@@ -181,6 +191,8 @@ class Daemon:
     ) -> None:
         # The session is left first and would say good-bye before the last results are there.
         with self._stack:
+            if self._updating is not None:
+                self._updating.stop()
             self._roster.stop(_STOP_S)
             self._outbox.flush()
 
@@ -224,12 +236,30 @@ class Daemon:
             self._tell("refused", str(err))
             return
         changed = self._roster.apply(config.pipelines, _STOP_S)
-        fixed = [key for key in ("device", "broker", "outbox") if getattr(config, key) != getattr(self._config, key)]
+        if self._updating is not None:
+            self._updating.keep_only({pipeline.name for pipeline in config.pipelines})
+        fixed = [
+            key
+            for key in ("device", "broker", "outbox", "updates")
+            if getattr(config, key) != getattr(self._config, key)
+        ]
         detail = f"pipelines changed: {', '.join(changed) or 'none'}"
         if fixed:
             detail += f"; restart the daemon for [{'], ['.join(fixed)}]"
         _log.info("%s: reloaded; %s", self._path, detail)
         self._tell("reloaded", detail)
+
+    def _open_updating(self) -> Updating | None:
+        """None where the config has no updates, or none that can be: the pipelines run all the same."""
+        updates = self._config.updates
+        if updates is None:
+            return None
+        try:
+            return open_updating(self._config, updates, self._outbox, self._wire, self._supervisor, self._clock)
+        except (InputError, MissingExtraError) as err:
+            _log.error("updates: %s; the factory's models run, and nothing is updated", err)
+            self._tell("refused", f"[updates]: {err}")
+            return None
 
     def _tell(self, state: str, detail: str) -> None:
         self._outbox.put(
@@ -238,7 +268,12 @@ class Daemon:
 
     def _start(self, config: PipelineConfig) -> Assembled:
         outlet = _Outlet(config, self._outbox, self._session)
-        shared = Shared(supervisor=self._supervisor, clock=self._clock, data_dir=self._config.device.data_dir)
+        shared = Shared(
+            supervisor=self._supervisor,
+            clock=self._clock,
+            data_dir=self._config.device.data_dir,
+            make_seat=None if self._updating is None else self._updating.make_seat,
+        )
         return assemble(config, outlet, shared)
 
     def _state(self) -> State:
@@ -250,6 +285,9 @@ class Daemon:
             version=__version__,
             pipelines=self._roster.states(),
             health=self._health.read(),
+            slots={} if self._updating is None else self._updating.slot_states(),
+            trust=TrustState() if self._updating is None else self._updating.trust_state(),
+            board=self._board,
         )
 
 

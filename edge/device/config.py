@@ -24,6 +24,7 @@ from edge.contract.messages import InputKind
 from edge.device.outbox.config import OutboxConfig
 from edge.device.recorder import RecordConfig
 from edge.device.sources.config import FileConfig, FolderConfig, LinesConfig, SourceConfig
+from edge.device.updates.config import UpdatesConfig
 from edge.dropin.found import Fit, InputRange, Overrides, Task
 from edge.errors import ConfigError, InputError
 from edge.toml import Document, parse, read_text
@@ -113,6 +114,7 @@ class DeviceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     pipelines: tuple[PipelineConfig, ...] = msgspec.field(name="pipeline")
     broker: BrokerConfig = BrokerConfig()
     outbox: OutboxConfig = OutboxConfig()
+    updates: UpdatesConfig | None = None  # without this section models change only by hand
 
 
 def load_config(
@@ -201,7 +203,7 @@ def _resource(source: Mapping[str, Any]) -> str:
 
 
 def _check_files(document: Document, folder: Path) -> None:
-    paths: list[KeyPath] = [("broker", key) for key in BROKER_FILES]
+    paths: list[KeyPath] = [*(("broker", key) for key in BROKER_FILES), ("updates", "root")]
     for index, _ in enumerate(_raw_pipelines(document)):
         keys: tuple[KeyPath, ...] = (("model",), ("labels",), ("hints", "vocabulary"))
         paths += [("pipeline", index, *key) for key in keys]
@@ -224,7 +226,15 @@ def _absolute(config: DeviceConfig, folder: Path) -> DeviceConfig:
         device=msgspec.structs.replace(config.device, data_dir=_under(folder, config.device.data_dir)),
         broker=msgspec.structs.replace(config.broker, **files),
         pipelines=tuple(_absolute_pipeline(pipeline, folder) for pipeline in config.pipelines),
+        updates=None if config.updates is None else _absolute_updates(config.updates, folder),
     )
+
+
+def _absolute_updates(updates: UpdatesConfig, folder: Path) -> UpdatesConfig:
+    repository = updates.repository
+    if repository != "mqtt" and "://" not in repository:
+        repository = str(_under(folder, repository))
+    return msgspec.structs.replace(updates, root=_under(folder, updates.root), repository=repository)
 
 
 def _absolute_pipeline(pipeline: PipelineConfig, folder: Path) -> PipelineConfig:

@@ -125,9 +125,13 @@ class Session:
         *,
         make_state: Callable[[], State] | None = None,
         on_text: OnText | None = None,
+        on_want: Callable[[bytes], None] | None = None,
         state_every_s: float = 60.0,
     ) -> None:
-        """`make_state` gives pipelines, health and version; the session fills in the rest and publishes it."""
+        """`make_state` gives pipelines, health and version; the session fills in the rest and publishes it.
+
+        `on_want` gets each signed assignment, on the wire's thread, and must not block.
+        """
         self._wire = wire
         self._outbox = outbox
         self._topics = topics
@@ -135,6 +139,7 @@ class Session:
         self._clock = clock
         self._make_state = make_state or (lambda: State(online=True, session=session_id, epoch=0))
         self._on_text = on_text
+        self._on_want = on_want
         self._state_every_s = state_every_s
         self._bell = threading.Event()
         self._receipts: deque[bytes] = deque(maxlen=_RECEIPTS_WAITING)
@@ -165,6 +170,8 @@ class Session:
         self._wire.subscribe(self._topics.receipt, self._receipt_arrived)
         if self._on_text is not None:
             self._wire.subscribe(self._topics.texts, self._text_arrived)
+        if self._on_want is not None:
+            self._wire.subscribe(self._topics.want, self._want_arrived)
         self._outbox.watch(self._bell.set)
         self._wire.start(self)
 
@@ -229,6 +236,11 @@ class Session:
         self._receipts.append(arrived.payload)
         arrived.ack()
         self._bell.set()
+
+    def _want_arrived(self, arrived: Arrived) -> None:
+        arrived.ack()  # it is retained, and comes again
+        if self._on_want is not None and arrived.payload:
+            self._on_want(arrived.payload)
 
     def _text_arrived(self, arrived: Arrived) -> None:
         pipeline = self._topics.pipeline_of(arrived.topic)

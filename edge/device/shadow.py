@@ -40,7 +40,6 @@ class Compared:
     active_ms: float
     shadow_ms: float
     why: str = ""
-    is_cut_short: bool = False
 
 
 TellCompared: TypeAlias = Callable[[Compared], None]
@@ -81,13 +80,14 @@ class ShadowRun:
             self._box.put((item, result))
 
     def stop(self) -> None:
-        """End it; what was compared until then is told as cut short."""
+        """End it, and tell nothing."""
+        self._is_over = True
         self._box.close()
 
     def run(self, kept: Kept) -> None:
         """See `supervisor.Life`."""
         if self._is_over:
-            return
+            return  # the supervisor's next attempt
         kept.pulse.working(_OPEN_BUDGET_S)
         with closing(self._open()) as model:
             kept.pulse.waiting()
@@ -98,10 +98,13 @@ class ShadowRun:
                 kept.pulse.working(_INFER_BUDGET_S)
                 self._compare(model, *seen)
                 kept.pulse.waiting()
-        self._end("", is_cut_short=len(self._active_ms) + self._failed < self._wanted)
+        if not self._is_over:
+            self._end("")
 
     def down(self, err: Exception, *, is_news: bool, delay_s: float) -> None:  # noqa: ARG002 - the supervisor's signature
         """See `supervisor.Life`. It is not tried again: whoever began it decides."""
+        if self._is_over:
+            return
         self._is_over = True
         self._box.close()
         self._end(f"{type(err).__name__}: {err}")
@@ -120,7 +123,7 @@ class ShadowRun:
         self._active_ms.append(active.prepare + active.run + active.decode)
         self._shadow_ms.append(shadow.prepare + shadow.run + shadow.decode)
 
-    def _end(self, why: str, *, is_cut_short: bool = False) -> None:
+    def _end(self, why: str) -> None:
         self._tell(
             Compared(
                 items=len(self._active_ms),
@@ -129,7 +132,6 @@ class ShadowRun:
                 active_ms=statistics.median(self._active_ms) if self._active_ms else 0.0,
                 shadow_ms=statistics.median(self._shadow_ms) if self._shadow_ms else 0.0,
                 why=why,
-                is_cut_short=is_cut_short,
             )
         )
 

@@ -24,7 +24,7 @@ from edge.device.supervisor import Kept, Supervisor
 from edge.device.updates.record import Release, SlotRecord
 from edge.device.updates.slots import Slots
 from edge.device.work import Predictor
-from edge.errors import EdgeError
+from edge.errors import EdgeError, MissingExtraError
 
 __all__ = ["Records", "Stage"]
 
@@ -36,7 +36,7 @@ _STOP_S = 5.0
 
 
 class Records(Protocol):
-    """Who knows which release is active; see `updates.updater`."""
+    """Who knows which release is active; see `updates.mail`."""
 
     def record(self, slot: str) -> SlotRecord:
         """From any thread."""
@@ -44,6 +44,10 @@ class Records(Protocol):
 
     def lost(self, slot: str, release: Release, why: str) -> None:
         """An installed release cannot be opened. From any thread; must not block."""
+        ...
+
+    def renewed(self, slot: str) -> None:
+        """A pipeline is started anew, with its active release. From any thread; must not block."""
         ...
 
 
@@ -78,11 +82,16 @@ class Stage:
         record = self._records.record(config.name)
         seat = Seat(kind, _key(record.active), lambda: self._open_first(config))
         self._places = {**self._places, config.name: _Place(config=config, kind=kind, seat=seat)}
+        self._records.renewed(config.name)
         return seat
 
     def keep_only(self, names: set[str]) -> None:
         """The pipelines of any other name are gone."""
         self._places = {name: place for name, place in self._places.items() if name in names}
+
+    def names(self) -> tuple[str, ...]:
+        """The pipelines."""
+        return tuple(self._places)
 
     def kind(self, slot: str) -> InputKind | None:
         """What the pipeline's source gives; None: there is no such pipeline."""
@@ -163,6 +172,8 @@ class Stage:
                 continue
             try:
                 return self._open(config, release)
+            except MissingExtraError as err:  # what is installed comes and goes; the release is as good as before
+                _log.warning("%s: %s cannot be opened: %s", config.name, release.target, err)
             except EdgeError as err:
                 _log.warning("%s: %s cannot be opened: %s", config.name, release.target, err)
                 self._records.lost(config.name, release, str(err))

@@ -34,6 +34,7 @@ from edge.device.config import ENVIRONMENT, DeviceSection, ModelHints, PipelineC
 from edge.device.outbox.config import OutboxConfig
 from edge.device.recorder import RecordConfig
 from edge.device.sources import config as sources
+from edge.device.updates.config import UpdatesConfig
 from edge.wire.config import BrokerConfig
 
 __all__ = ["CENTRAL", "DEVICE", "MANIFEST", "PAGES", "commands", "fields_of", "flag_help", "reasons", "rendered"]
@@ -57,6 +58,7 @@ DEVICE: dict[str, type[Struct]] = {
     "[device]": DeviceSection,
     "[broker]": BrokerConfig,
     "[outbox]": OutboxConfig,
+    "[updates]": UpdatesConfig,
     "[[pipeline]]": PipelineConfig,
     **{f'[pipeline.source] with type = "{each.__struct_config__.tag}"': each for each in _SOURCES},
     "[pipeline.gate]": GateConfig,

@@ -113,7 +113,7 @@ def test_every_event_that_a_device_can_send_is_in_the_protocol() -> None:
     for path in (_ROOT / "edge/device").rglob("*.py"):
         code = path.read_text(encoding="utf-8")
         sent |= set(re.findall(r'Event\(\s*name="(\w+)"', code))
-        sent |= set(re.findall(r'(?:\._event|\.alarm)\(\s*"(\w+)"', code))
+        sent |= set(re.findall(r'(?:\._event|\.alarm|desk\.tell)\(\s*"(\w+)"', code))
         sent |= set(re.findall(r'_refused\(config\.name, "(\w+)"', code))
     assert {"source", "pipeline", "frame", "text", "config", "outbox"} <= sent, "this test no longer finds the events"
     told = {name for line in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)}

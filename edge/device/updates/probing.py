@@ -34,13 +34,13 @@ class Limits:
     memory_mb: int | None = None
 
 
-def probe(folder: Path, variants: Sequence[Variant], limits: Limits) -> Choice:
-    """Measure the variants of a slot that lie here, and choose.
+def probe(folder: Path, here: Sequence[Variant], fitting: Sequence[Variant], limits: Limits) -> Choice:
+    """Measure the variants of a slot that lie `here`, of all `fitting` ones that its bundle has, and choose.
 
     Raises:
         ModelError: none of them may run here; the message has the reason of each.
     """
-    return choose([measure(folder, each, limits) for each in variants], variants, limits)
+    return choose([measure(folder, each, limits) for each in here], fitting, limits)
 
 
 def measure(folder: Path, variant: Variant, limits: Limits) -> Measured:

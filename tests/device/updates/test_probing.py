@@ -25,7 +25,7 @@ def variants(folder: Path) -> tuple[Variant, ...]:
 
 def test_all_variants_that_fit_are_measured_and_the_answer_is_kept(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path, {"larger.tflite": tiny_tflite(), "larger.onnx": tiny_onnx()})
-    choice = probe(folder, variants(folder), Limits(threads=2))
+    choice = probe(folder, variants(folder), variants(folder), Limits(threads=2))
     assert [each.problem for each in choice.measured] == ["", ""]
     assert all(each.p50_ms and each.open_ms and each.memory_mb is not None for each in choice.measured)
     fastest = min(choice.measured, key=lambda each: each.p50_ms or 0)
@@ -39,24 +39,24 @@ def test_all_variants_that_fit_are_measured_and_the_answer_is_kept(tmp_path: Pat
 def test_a_release_whose_answers_are_wrong_is_refused_with_the_figures(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path, {"larger.tflite": tiny_tflite()}, golden=OFF)
     with pytest.raises(ModelError, match=r"larger\.tflite: output 'y' is off by 1, allowed 0\.001"):
-        probe(folder, variants(folder), Limits())
+        probe(folder, variants(folder), variants(folder), Limits())
 
 
 def test_a_release_without_tolerances_proves_nothing_and_is_refused(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path, {"larger.tflite": tiny_tflite()}, tolerance=())
     with pytest.raises(ModelError, match="no tolerance"):
-        probe(folder, variants(folder), Limits())
+        probe(folder, variants(folder), variants(folder), Limits())
 
 
 def test_a_model_that_kills_its_process_kills_a_child_and_is_refused(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path, {"killer.tflite": model_files.loop_in_itself()})
     with pytest.raises(ModelError, match=r"killer\.tflite"):
-        probe(folder, variants(folder), Limits(time_s=30))
+        probe(folder, variants(folder), variants(folder), Limits(time_s=30))
 
 
 def test_a_good_variant_stands_in_for_a_bad_one_and_what_was_wrong_is_kept(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path, {"killer.tflite": model_files.loop_in_itself(), "larger.onnx": tiny_onnx()})
-    choice = probe(folder, variants(folder), Limits(time_s=30))
+    choice = probe(folder, variants(folder), variants(folder), Limits(time_s=30))
     assert choice.file == "larger.onnx"
     assert choice.measured[0].problem
 
@@ -64,7 +64,7 @@ def test_a_good_variant_stands_in_for_a_bad_one_and_what_was_wrong_is_kept(tmp_p
 def test_one_that_loads_too_slowly_is_refused(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path, {"larger.onnx": tiny_onnx()})
     with pytest.raises(ModelError, match=r"loads in .* s, allowed 1e-06 s"):
-        probe(folder, variants(folder), Limits(open_s=0.000001))
+        probe(folder, variants(folder), variants(folder), Limits(open_s=0.000001))
 
 
 def test_of_equals_the_first_is_taken_and_the_fastest_of_the_rest() -> None:

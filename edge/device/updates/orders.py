@@ -1,0 +1,102 @@
+"""What an operator at the device asks for: `edge model use | rollback | pin`.
+
+Promises: an order is a small file that appears whole and is done once; it waits where no daemon runs.
+Leaves out: who may write into the data folder; the file system decides that.
+Thread: `give` any process; `take` on `updates`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from edge.contract.bodies import UNREADABLE
+from edge.device.updates.machine import Happened, Happening
+from edge.device.updates.record import SlotRecord
+from edge.device.updates.slots import Slots
+from edge.durable import write_atomic
+from edge.errors import StoreError
+
+__all__ = ["FOLDER_NAME", "Order", "Orders", "give"]
+
+_log = logging.getLogger(__name__)
+
+FOLDER_NAME = "orders"  # in the data folder
+_MOST_BYTES = 4096
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """One order. `target` is set for `use`: the path of a release that lies here."""
+
+    slot: str
+    what: Literal["use", "rollback", "pin", "unpin"]
+    target: str = ""
+
+
+_decoder = msgspec.json.Decoder(Order)
+
+
+def give(data_dir: Path, order: Order) -> Path:
+    """Leave an order for the daemon; the file is gone once it was taken.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    folder = data_dir / FOLDER_NAME
+    path = folder / f"{secrets.token_hex(8)}.json"
+    try:
+        folder.mkdir(exist_ok=True)
+        write_atomic(path, msgspec.json.encode(order))
+    except OSError as err:
+        raise StoreError(f"{folder}: {err.strerror}; run this as the user that the daemon has") from err
+    return path
+
+
+class Orders:
+    """The daemon's end."""
+
+    def __init__(self, data_dir: Path, slots: Slots) -> None:
+        self._folder = data_dir / FOLDER_NAME
+        self._slots = slots
+
+    def take(self) -> list[Order]:
+        """All that wait, oldest first. One that cannot be read is dropped and logged."""
+        return [order for path in self._waiting() if (order := _take(path)) is not None]
+
+    def happening(self, order: Order, record: SlotRecord) -> tuple[Happening | None, str]:
+        """What an order means, or why it cannot be done."""
+        match order.what:
+            case "pin":
+                return Happening(what=Happened.PINNED), ""
+            case "unpin":
+                return Happening(what=Happened.UNPINNED), ""
+            case "rollback":
+                if record.active is None and not record.is_under_way:
+                    return None, "the factory's model runs; there is none before it"
+                return Happening(what=Happened.BACK, why="an operator at the device went back"), ""
+            case "use":
+                for release in self._slots.releases(order.slot):
+                    if release.target == order.target and release != record.active:
+                        return Happening(what=Happened.CHOSEN, release=release), ""
+                return None, f"{order.target} does not lie here, or runs already"
+
+    def _waiting(self) -> list[Path]:
+        try:
+            return sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        except OSError:
+            return []
+
+
+def _take(path: Path) -> Order | None:
+    try:
+        raw = path.read_bytes()[:_MOST_BYTES]
+        path.unlink()
+        return _decoder.decode(raw)
+    except (OSError, *UNREADABLE) as err:
+        _log.warning("updates: the order %s is dropped: %s", path.name, err)
+        return None

@@ -1,0 +1,184 @@
+"""What the signed metadata say of this device: the order it follows, and whether what runs may go on.
+
+Promises: an order is checked against metadata as fresh as can be had; the newest one waits until it can be checked, and
+a refusal is reported once. A revoked release is left; one that was withdrawn, or fell below its floor while it runs,
+is reported and goes on.
+Leaves out: checking signatures (`trust`), carrying orders out (`updater`).
+Thread: `updates`; `want` and `state` from any.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from edge.clock import Clock
+from edge.contract.messages import TrustState
+from edge.contract.trust import Assignment
+from edge.device.updates.api import Repository
+from edge.device.updates.desk import Desk
+from edge.device.updates.machine import Happened, Happening
+from edge.device.updates.record import Release
+from edge.device.updates.trust import Trust, Word
+from edge.errors import ProtocolError, RepositoryError, StaleError, StoreError, TrustError
+from edge.wire.worker import Backoff
+
+__all__ = ["Overseer"]
+
+_log = logging.getLogger(__name__)
+
+_RETRY_MIN_S, _RETRY_MAX_S = 2.0, 600.0
+
+
+class Overseer:
+    """Use `turn` on the thread `updates`."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        trust: Trust,
+        repository: Repository,
+        clock: Clock,
+        *,
+        names: Callable[[], tuple[str, ...]],
+        refresh_s: float,
+    ) -> None:
+        """`names`: the slots that this device has."""
+        self._desk = desk
+        self._trust = trust
+        self._repository = repository
+        self._clock = clock
+        self._names = names
+        self._refresh_s = refresh_s
+        self._wanted: bytes | None = None
+        self._last: bytes | None = None  # that was accepted
+        self._has_news = False
+        self._refused = b""  # the order whose refusal was reported
+        self._told: set[tuple[str, str]] = set()  # slot and words of what was reported of it
+        self._is_first_look = True
+        self._due_s = 0.0
+        self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
+        self._state = TrustState()
+
+    @property
+    def state(self) -> TrustState:
+        """The versions that this device goes by."""
+        return self._state
+
+    def want(self, raw: bytes) -> None:
+        """An order has arrived; it replaces one that still waits."""
+        self._wanted = raw
+        self._has_news = True
+
+    def again(self) -> None:
+        """Look at the last order once more: the database that it was kept in may be a new one."""
+        if self._wanted is None:
+            self._wanted = self._last
+        self._has_news = True
+
+    def turn(self) -> float:
+        """Look again where it is time; seconds until it is.
+
+        Raises:
+            StoreError: the database failed.
+        """
+        if self._is_first_look:
+            self._look()  # without a network: what runs is judged by what was known last
+        if self._has_news or self._clock.monotonic_s() >= self._due_s:
+            self._has_news = False
+            try:
+                delay_s = self._attempt()
+            except StoreError:
+                self._has_news = True  # nothing of it was done
+                raise
+            self._due_s = self._clock.monotonic_s() + delay_s
+        return 0.0 if self._has_news else max(0.0, self._due_s - self._clock.monotonic_s())
+
+    def _attempt(self) -> float:
+        wanted = self._wanted
+        try:
+            if wanted is not None and self._is_old_news(wanted):
+                wanted = None
+            self._prove_time()
+            self._trust.refresh(self._repository)
+            self._look()
+            if wanted is not None:
+                self._accept(wanted)
+        except RepositoryError as err:
+            delay_s = max(self._backoff.next_s(), getattr(err, "retry_after_s", 0.0))
+            _log.info("updates: %s; again in %.0f s", err, delay_s)
+            return delay_s
+        except (TrustError, ProtocolError) as err:
+            self._refuse(wanted, str(err))
+            return self._backoff.next_s()
+        finally:
+            self._state = self._trust.state()
+        self._backoff.reset()
+        if self._wanted is wanted:
+            self._wanted = None
+        return self._refresh_s
+
+    def _is_old_news(self, raw: bytes) -> bool:
+        """The retained order comes again at each reconnect."""
+        try:
+            self._trust.check_assignment(raw)
+        except StaleError:
+            if self._wanted is raw:
+                self._wanted = None
+            return True
+        except (TrustError, ProtocolError):
+            return False  # with metadata from before; the fresh ones decide
+        return False
+
+    def _prove_time(self) -> None:
+        if self._trust.is_time_proven:
+            return
+        try:
+            self._trust.ask_time(self._repository)
+        except (RepositoryError, TrustError, ProtocolError) as err:
+            _log.info("updates: the time cannot be proven: %s", err)
+
+    def _accept(self, raw: bytes) -> None:
+        assignment = self._trust.check_assignment(raw)
+        happenings = {slot: self._meant(slot, assignment) for slot in self._names()}
+        self._desk.happen_all(
+            {slot: happening for slot, happening in happenings.items() if happening is not None},
+            writes=self._trust.accepting(raw, assignment),
+        )
+        self._last = raw
+        _log.info("updates: assignment %d for %s", assignment.rev, ", ".join(sorted(assignment.slots)) or "no slot")
+
+    def _meant(self, slot: str, assignment: Assignment) -> Happening | None:
+        wanted = assignment.slots.get(slot)
+        if wanted is None:
+            return Happening(what=Happened.DROPPED)
+        release = Release(target=wanted.target, sha256=wanted.sha256, size_bytes=wanted.size_bytes)
+        return Happening(what=Happened.NAMED, release=release, mode=wanted.mode, share=wanted.share)
+
+    def _refuse(self, raw: bytes | None, why: str) -> None:
+        _log.warning("updates: %s", why)
+        if raw is not None and raw != self._refused:
+            self._refused = raw
+            self._desk.tell("assignment", None, "refused", why)
+
+    def _look(self) -> None:
+        """Leave what was revoked; report once what is no longer offered."""
+        for slot in self._desk.names():
+            while (active := self._desk.record(slot).active) is not None:
+                standing = self._trust.standing(active.target, active.sha256)
+                is_over = standing.word is Word.REVOKED or (
+                    standing.word is Word.BELOW_FLOOR and self._is_first_look  # may not be started again
+                )
+                if not is_over:
+                    if standing.word in {Word.WITHDRAWN, Word.BELOW_FLOOR}:
+                        self._tell_once(slot, standing.word.value, standing.why)
+                    break
+                why = f"{standing.word.value}: {standing.why}"
+                if not self._desk.happen(slot, Happening(what=Happened.REVOKED, release=active, why=why)):
+                    break
+        self._is_first_look = False
+
+    def _tell_once(self, slot: str, word: str, why: str) -> None:
+        if (slot, why) not in self._told:
+            self._told.add((slot, why))
+            self._desk.tell("slot", slot, word, why)

@@ -1,0 +1,335 @@
+"""The thread `updates`: orders in, releases tried, kept or refused; nothing that fails stops what runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edge.contract.messages import Event, Shadow, UpdateState
+from edge.contract.trust import Assignment, encode_assignment
+from edge.device.seat import Verdict
+from edge.device.updates.orders import FOLDER_NAME, Order, give
+from edge.device.updates.record import Release
+from edge.device.updates.trust import Standing, Word
+from edge.errors import NotNowError, RepositoryError, StoreError
+from tests.simulators.book import SqliteBook
+from tests.simulators.updates import SLOT, Device, World
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.world = World(folder / "world")
+        self.a, self.b, self.c = (self.world.release(number) for number in (1, 2, 3))
+        self.book = SqliteBook()
+        self.device = self.boot()
+
+    def boot(self, **more: object) -> Device:
+        self.device = Device(self.world, self.book, self.folder / "data", **more)
+        return self.device
+
+    def installed(self, *releases: Release) -> Device:
+        for rev, release in enumerate(releases, 1):
+            self.device.want(rev, release).turns()
+            assert self.device.record.active == release
+        self.device.watching.reports.clear()
+        return self.device
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_an_order_brings_a_release_through_every_state_each_with_its_report(bench: Bench) -> None:
+    device = bench.device.want(1, bench.a).turns()
+    assert device.states == ["offered", "fetching", "staged", "probing", "trial", "committed", "idle"]
+    assert (device.record.active, device.record.previous) == (bench.a, None)
+    assert device.pipelines.runs == [bench.a]
+    assert device.loadable() == bench.a
+    assert device.updater.slot_states()[SLOT].active == bench.a.target
+    assert device.updater.trust_state().rev == 1
+
+
+def test_the_same_order_again_after_a_reconnect_does_nothing(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    refreshed = device.trust.refreshed
+    device.want(1, bench.a).turns()
+    assert device.watching.reports == []
+    assert device.trust.refreshed == refreshed + 1
+
+
+def test_the_release_before_is_kept_and_older_ones_go(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b, bench.c)
+    assert {each.target for each in device.slots.releases(SLOT)} == {bench.b.target, bench.c.target}
+    assert (device.record.active, device.record.previous) == (bench.c, bench.b)
+
+
+def test_a_release_that_fails_its_golden_samples_is_rejected_with_the_reason(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.probe_fails.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    assert (device.record.state, device.record.refused) == (UpdateState.REJECTED, bench.b)
+    assert "off by 1" in device.record.why
+    assert device.record.active == bench.a
+    assert device.pipelines.trials == [bench.a]
+
+
+def test_a_release_that_fails_its_trial_is_rolled_back_and_tried_again_only_when_named_anew(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_fails.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    assert (device.record.state, device.record.active) == (UpdateState.ROLLED_BACK, bench.a)
+    assert device.record.why == "after 3 inferences: InferenceError: bad"
+    assert device.pipelines.runs[-1] == bench.a
+    bench.world.trial_fails.clear()
+    bench.boot().turns()
+    assert bench.device.record.state is UpdateState.ROLLED_BACK
+    bench.device.want(2, bench.b).turns()
+    assert bench.device.record.active == bench.a
+    bench.device.want(3, bench.b).turns()
+    assert bench.device.record.active == bench.b
+    assert bench.device.fetches.fetched == [], "the files were still here"
+
+
+def test_a_trial_that_never_ends_is_rolled_back_at_its_deadline(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_hangs.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    assert device.record.state is UpdateState.TRIAL
+    device.clock.advance(23 * 3600)
+    device.turns()
+    assert device.record.state is UpdateState.TRIAL
+    device.clock.advance(2 * 3600)
+    device.turns()
+    assert (device.record.state, device.record.why) == (UpdateState.ROLLED_BACK, "not done in 24 h")
+    assert device.pipelines.pending is not None
+    device.pipelines.pending(Verdict(is_good=True, items=5))
+    device.turns()
+    assert device.record.active == bench.a, "a verdict that comes late moves nothing"
+
+
+@pytest.mark.parametrize(("where", "attempts"), [("probe", 2), ("trial", 3)])
+def test_a_release_that_kills_the_process_is_given_up_after_some_restarts(
+    bench: Bench, where: str, attempts: int
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(what: str) -> None:
+        if what == where and bench.device.record.coming == bench.b:
+            raise Killed
+
+    bench.installed(bench.a)
+    bench.world.before = kill
+    bench.device.want(2, bench.b)
+    deaths = 0
+    for _ in range(10):
+        try:
+            bench.device.turns()
+            break
+        except Killed:
+            deaths += 1
+            bench.boot()
+    assert deaths == attempts
+    assert bench.device.record.active == bench.a
+    assert f"cut short {attempts} times" in bench.device.record.why
+
+
+def test_a_newer_order_takes_the_place_of_the_one_under_way(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_hangs.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    device.want(3, bench.c).turns()
+    assert (device.record.active, device.record.previous) == (bench.c, bench.a)
+    assert device.pipelines.runs[-2:] == [bench.a, bench.c], "the trial of b ended first"
+
+
+def test_an_order_that_no_longer_names_the_slot_stops_what_is_under_way_and_nothing_else(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_hangs.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    device.want(3, None).turns()
+    assert (device.record.state, device.record.active, device.record.coming) == (UpdateState.IDLE, bench.a, None)
+    assert device.pipelines.runs[-1] == bench.a
+
+
+def test_a_shadow_is_reported_and_swaps_nothing_and_its_release_need_not_be_fetched_again(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    device.want(2, bench.b, mode="shadow", share=0.25).turns()
+    shadow = next(report for report in device.watching.reports if isinstance(report, Shadow))
+    assert (shadow.target, shadow.items, shadow.agreed, shadow.shadow_ms) == (bench.b.target, 10, 9, 2.0)
+    assert device.pipelines.shares == [0.25]
+    assert (device.record.state, device.record.active) == (UpdateState.IDLE, bench.a)
+    assert device.pipelines.runs[-1] == bench.a
+    fetched = len(device.fetches.fetched)
+    device.want(3, bench.b).turns()
+    assert device.record.active == bench.b
+    assert len(device.fetches.fetched) == fetched
+
+
+def test_an_absent_repository_costs_time_and_nothing_else(bench: Bench) -> None:
+    failing = [True]
+
+    def away(what: str) -> None:
+        if failing[0]:
+            raise NotNowError("no broker", retry_after_s=5.0)
+
+    device = bench.installed(bench.a)
+    bench.world.before = away
+    device.want(2, bench.b).turns()
+    assert device.record.state is UpdateState.IDLE
+    device.clock.advance(3600)
+    device.turns()
+    failing[0] = False
+    device.clock.advance(3600)
+    device.turns()
+    assert device.record.active == bench.b
+
+
+def test_files_that_cannot_be_had_end_the_offer(bench: Bench) -> None:
+    def spent(what: str) -> None:
+        if what == "fetch":
+            raise RepositoryError("given up after 20 tries")
+
+    device = bench.installed(bench.a)
+    bench.world.before = spent
+    device.want(2, bench.b).turns()
+    assert device.record.state is UpdateState.REJECTED
+    assert "given up after 20 tries" in device.record.why
+
+
+def test_an_order_for_somebody_else_is_refused_and_told_once(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    raw = encode_assignment(Assignment(fleet="home", device="other", rev=9))
+    for _ in range(3):
+        device.updater.want(raw)
+        device.turns()
+    events = [report for report in device.watching.reports if isinstance(report, Event)]
+    assert [(event.name, event.state, event.detail) for event in events] == [
+        ("assignment", "refused", "for another device")
+    ]
+
+
+def test_a_revoked_release_is_left_for_the_one_before_and_then_for_the_factorys(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    bench.world.standings[bench.b.target] = Standing(word=Word.REVOKED, why="it sees ghosts")
+    device.clock.advance(4000)
+    device.turns()
+    assert (device.record.state, device.record.active) == (UpdateState.ROLLED_BACK, bench.a)
+    assert device.record.why == "revoked: it sees ghosts"
+    assert device.pipelines.runs[-1] == bench.a
+    bench.world.standings[bench.a.target] = Standing(word=Word.REVOKED, why="so does this")
+    device.clock.advance(4000)
+    device.turns()
+    assert device.record.active is None
+    assert device.pipelines.runs[-1] is None
+
+
+def test_a_withdrawn_release_goes_on_and_is_told_once(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.standings[bench.a.target] = Standing(word=Word.WITHDRAWN, why="no longer signed")
+    for _ in range(3):
+        device.clock.advance(4000)
+        device.turns()
+    assert device.record.active == bench.a
+    assert [report.state for report in device.watching.reports if isinstance(report, Event)] == ["withdrawn"]
+
+
+def test_a_release_below_its_floor_runs_on_and_is_not_started_again(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.standings[bench.a.target] = Standing(word=Word.BELOW_FLOOR, why="the lowest is 2")
+    device.clock.advance(4000)
+    device.turns()
+    assert device.record.active == bench.a
+    bench.boot().turns()
+    assert bench.device.record.active is None
+
+
+def test_an_active_release_that_cannot_be_opened_makes_way_and_is_reported(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    device.mail.lost(SLOT, bench.b, "a bit has flipped")
+    device.turns()
+    assert (device.record.active, device.record.why) == (bench.a, "a bit has flipped")
+    device.mail.lost(SLOT, bench.b, "late")
+    device.turns()
+    assert device.record.active == bench.a
+
+
+def test_a_pipeline_that_was_started_anew_has_its_trial_begun_again(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_hangs.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    bench.world.trial_hangs.clear()
+    device.mail.renewed(SLOT)
+    device.turns()
+    assert device.record.active == bench.b
+
+
+def test_a_release_of_another_kind_of_input_or_for_no_pipeline_is_rejected(bench: Bench) -> None:
+    bench.boot(names=())
+    bench.device.want(1, bench.a).turns()
+    assert bench.device.record.coming is None
+    device = bench.boot()
+    device.pipelines.kind = lambda slot: None  # type: ignore[method-assign]
+    device.want(2, bench.a).turns()
+    assert device.record.why == "this device has no pipeline of that name"
+
+
+def test_a_database_that_refuses_stops_no_model_and_the_step_is_taken_later(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    full = [True]
+
+    def refuse(reports: object) -> None:
+        if full[0]:
+            raise StoreError("no room")
+
+    device.watching.before = refuse
+    device.want(2, bench.b)
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            device.turns()
+    assert device.record.active == bench.a
+    full[0] = False
+    device.clock.advance(3600)
+    device.turns()
+    assert device.record.active == bench.b
+
+
+def test_an_operator_goes_back_pins_and_chooses_again(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    data_dir = bench.folder / "data"
+    give(data_dir, Order(slot=SLOT, what="rollback"))
+    device.turns()
+    assert (device.record.active, device.record.refused) == (bench.a, bench.b)
+    give(data_dir, Order(slot=SLOT, what="pin"))
+    device.turns().want(7, bench.c).turns()
+    assert (device.record.active, device.record.is_pinned) == (bench.a, True)
+    give(data_dir, Order(slot=SLOT, what="use", target=bench.b.target))
+    device.turns()
+    assert device.record.active == bench.b
+    assert list((data_dir / FOLDER_NAME).iterdir()) == []
+
+
+def test_an_order_that_cannot_be_obeyed_is_told(bench: Bench) -> None:
+    device = bench.device
+    device.data_dir.mkdir(exist_ok=True)
+    give(device.data_dir, Order(slot=SLOT, what="use", target="models/x/1.json"))
+    give(device.data_dir, Order(slot=SLOT, what="rollback"))
+    (device.data_dir / FOLDER_NAME / "junk.json").write_bytes(b"{")
+    device.turns()
+    assert [report.state for report in device.watching.reports] == ["refused", "refused"]
+
+
+def test_slots_that_were_wiped_leave_the_factorys_model(bench: Bench) -> None:
+    bench.installed(bench.a)
+    shutil.rmtree(bench.folder / "data" / "slots")
+    device = bench.boot()
+    assert device.loadable() is None
+    device.mail.lost(SLOT, bench.a, "gone")
+    device.turns()
+    assert device.record.active is None
+    device.want(2, bench.b).turns()
+    assert device.record.active == bench.b
