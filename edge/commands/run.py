@@ -50,6 +50,7 @@ def command(path: Path, *, until_done: bool, drain_s: float, log_level: str) -> 
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(levelname)s %(threadName)s %(name)s: %(message)s"
     )
+    logging.getLogger("tuf").setLevel(logging.WARNING)  # at info it tells of every signature that it looks at
     # numpy's BLAS starts a thread a core when it is loaded, and nothing here multiplies large matrices: 8 MB saved.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from edge.device.app import run

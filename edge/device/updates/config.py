@@ -18,7 +18,8 @@ __all__ = ["UpdatesConfig"]
 class UpdatesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Signed releases of models. A slot bears the name of its pipeline, whose `model` is the factory's."""
 
-    root: Path  # the factory's: metadata/1.root.json of the repository; whoever may replace this copy may run anything here
+    # The factory's, a copy of metadata/1.root.json in the repository. Whoever may replace it may run anything here.
+    root: Path
     # "mqtt": the broker that is there already; an https:// address, or a folder such as a USB stick's mount point.
     repository: str = "mqtt"
     # How often signed metadata are looked at when nothing new was announced: revocations are heard at last by then.
