@@ -34,7 +34,7 @@ from edge.device.updates.receipt import check_receipt
 from edge.device.updates.repositories.folder import FolderRepository
 from edge.device.updates.repositories.https import HttpsRepository
 from edge.device.updates.repositories.mqtt import MqttRepository
-from edge.device.updates.slots import Slots
+from edge.device.updates.slots import SLOTS_NAME, Slots
 from edge.device.updates.standing import Overseer
 from edge.device.updates.trust import Trust
 from edge.device.updates.updater import Updater
@@ -44,11 +44,10 @@ from edge.errors import InputError
 from edge.reading import read_whole
 from edge.wire.api import Wire
 
-__all__ = ["SLOTS_NAME", "Updating", "open_updating", "working_engines"]
+__all__ = ["Updating", "open_updating", "working_engines"]
 
 _log = logging.getLogger(__name__)
 
-SLOTS_NAME = "slots"  # in the data folder
 _TRUST_NAME = "trust"
 _MB = 1_000_000
 _STOP_S = 10.0  # a probe in a child process ends with its time limit; nobody waits for that

@@ -1,6 +1,6 @@
 """What an operator at the device asks for: `edge model use | rollback | pin`.
 
-Promises: an order is a small file that appears whole and is done once; it waits where no daemon runs.
+Promises: an order is a small file that appears whole, is gone once it was carried out, and waits where no daemon runs.
 Leaves out: who may write into the data folder; the file system decides that.
 Thread: `give` any process; `take` on `updates`.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ from edge.device.updates.record import SlotRecord
 from edge.device.updates.slots import Slots
 from edge.durable import write_atomic
 from edge.errors import StoreError
+from edge.reading import read_whole
 
 __all__ = ["FOLDER_NAME", "Order", "Orders", "give"]
 
@@ -64,9 +66,13 @@ class Orders:
         self._folder = data_dir / FOLDER_NAME
         self._slots = slots
 
-    def take(self) -> list[Order]:
-        """All that wait, oldest first. One that cannot be read is dropped and logged."""
-        return [order for path in self._waiting() if (order := _take(path)) is not None]
+    def take(self) -> Iterator[Order]:
+        """All that wait, oldest first; each file goes once its order was carried out. An unreadable one is dropped."""
+        for path in self._waiting():
+            order = _read(path)
+            if order is not None:
+                yield order
+            path.unlink(missing_ok=True)
 
     def happening(self, order: Order, record: SlotRecord) -> tuple[Happening | None, str]:
         """What an order means, or why it cannot be done."""
@@ -92,11 +98,9 @@ class Orders:
             return []
 
 
-def _take(path: Path) -> Order | None:
+def _read(path: Path) -> Order | None:
     try:
-        raw = path.read_bytes()[:_MOST_BYTES]
-        path.unlink()
-        return _decoder.decode(raw)
+        return _decoder.decode(read_whole(path, most_bytes=_MOST_BYTES))
     except (OSError, *UNREADABLE) as err:
         _log.warning("updates: the order %s is dropped: %s", path.name, err)
         return None

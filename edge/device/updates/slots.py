@@ -25,10 +25,11 @@ from edge.durable import Disk
 from edge.errors import EdgeError, ManifestError, TrustError
 from edge.reading import open_file, read_whole
 
-__all__ = ["MANIFEST_NAME", "CheckReceipt", "HeldModel", "Slots", "needed_files"]
+__all__ = ["MANIFEST_NAME", "SLOTS_NAME", "CheckReceipt", "HeldModel", "Slots", "needed_files"]
 
 _log = logging.getLogger(__name__)
 
+SLOTS_NAME = "slots"  # of the folder of all of them, in the data folder
 MANIFEST_NAME = "manifest.json"
 _RECEIPT_NAME = "receipt"
 _RELEASE_NAME = "release.json"
