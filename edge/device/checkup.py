@@ -8,6 +8,7 @@ Thread: the caller's.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,9 +23,10 @@ from edge.contract.topics import DeviceTopics
 from edge.device.config import DeviceConfig, PipelineConfig
 from edge.device.sources.config import FrameSourceConfig, LinesConfig, MqttConfig, StdinConfig
 from edge.device.sources.open import open_source
+from edge.device.updates.config import UpdatesConfig
 from edge.dropin.found import Found
 from edge.dropin.recognise import recognise
-from edge.errors import EdgeError, SourceError
+from edge.errors import EdgeError, MissingExtraError, SourceError
 from edge.wire.attempt import connect_once
 
 __all__ = ["Finding", "examine"]
@@ -50,6 +52,8 @@ def examine(config: DeviceConfig, clock: Clock) -> Iterator[Finding]:
     for pipeline in config.pipelines:
         yield _model(pipeline)
         yield _source(pipeline, clock)
+    if config.updates is not None:
+        yield _updates(config.updates)
     yield _broker(config, clock)
 
 
@@ -160,6 +164,22 @@ def _frames(what: str, config: FrameSourceConfig, clock: Clock) -> Finding:
     passed_s = last.captured_s - first.captured_s
     rate = f" at {(last.number - first.number) / passed_s:.1f} frames a second" if passed_s > 0 else ""
     return Finding(what=what, is_ok=True, found=f"{config.__struct_config__.tag}: {width}x{height}{rate}")
+
+
+def _updates(updates: UpdatesConfig) -> Finding:
+    """Whether signatures can be checked, and the repository is where it should be, as far as this tells."""
+    what = "updates"
+    advice = "copy metadata/1.root.json of the repository there, and set updates.root"
+    try:
+        size = updates.root.stat().st_size
+    except OSError as err:
+        return Finding(what=what, is_ok=False, found=f"{updates.root}: {err.strerror}", advice=advice)
+    if any(importlib.util.find_spec(package) is None for package in ("tuf", "securesystemslib")):
+        return Finding(what=what, is_ok=False, found=str(MissingExtraError("python-tuf", "trust")))
+    where = updates.repository
+    if where != "mqtt" and "://" not in where and not (Path(where) / "metadata").is_dir():
+        return Finding(what=what, is_ok=False, found=f"{where}: no repository there", advice="is it mounted?")
+    return Finding(what=what, is_ok=True, found=f"root of {size} bytes, releases from {where}")
 
 
 def _broker(config: DeviceConfig, clock: Clock) -> Finding:

@@ -86,6 +86,24 @@ def test_each_source_type_has_its_own_options(folder: Path, source: str, expecte
     assert config.pipelines[0].source == expected
 
 
+@pytest.mark.parametrize(
+    ("repository", "expected"),
+    [("mqtt", "mqtt"), ("https://models.example", "https://models.example"), ("usb", "{folder}/usb")],
+)
+def test_updates_come_over_the_broker_a_web_server_or_a_folder(folder: Path, repository: str, expected: str) -> None:
+    (folder / "root.json").write_bytes(b"{}")
+    updates = f'[updates]\nroot = "root.json"\nrepository = "{repository}"\n'
+    found = _load(folder, HEAD + updates + CAMERA).updates
+    assert found is not None
+    assert found.root == folder / "root.json"
+    assert found.repository == expected.format(folder=folder)
+
+
+def test_without_a_root_file_there_are_no_updates(folder: Path) -> None:
+    assert _load(folder, HEAD + CAMERA).updates is None
+    assert "root.json does not exist" in _problems(folder, HEAD + '[updates]\nroot = "root.json"\n' + CAMERA)[0]
+
+
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file_with_line_and_suggestion(folder: Path) -> None:
     text = """\
 [device]

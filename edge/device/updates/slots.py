@@ -34,6 +34,7 @@ MANIFEST_NAME = "manifest.json"
 _RECEIPT_NAME = "receipt"
 _RELEASE_NAME = "release.json"
 _CHOICE_NAME = "choice.json"
+_INCOMING_NAME = ".incoming"
 _OURS = frozenset({MANIFEST_NAME, _RECEIPT_NAME, _RELEASE_NAME, _CHOICE_NAME})
 
 _LARGEST_MANIFEST_BYTES = 16 << 20  # labels of a recommender are the largest that was seen: 2 MB
@@ -114,14 +115,24 @@ class Slots:
         return None
 
     def incoming(self, slot: str) -> Path:
-        """Where files of a slot grow; made here, and gone with the next `keep_only`.
+        """Where files of a slot grow, each under its digest; made here.
 
         Raises:
             OSError: the disk.
         """
-        folder = self._folder / check_name("slot", slot) / ".incoming"
+        folder = self._folder / check_name("slot", slot) / _INCOMING_NAME
         self._disk.make_folder(folder)
         return folder
+
+    def keep_incoming(self, slot: str, digests: Collection[str]) -> None:
+        """Remove what grows for other files than these.
+
+        Raises:
+            OSError: the disk.
+        """
+        for path in sorted(self.incoming(slot).iterdir()):
+            if not any(digest in path.name for digest in digests):
+                path.unlink()
 
     def write(
         self, slot: str, release: Release, manifest_raw: bytes, receipt: bytes, files: Mapping[str, Path]
@@ -209,7 +220,7 @@ class Slots:
         self._disk.replace(self.path(slot, release) / _CHOICE_NAME, encode_choice(choice))
 
     def keep_only(self, slot: str, releases: Collection[Release | None]) -> None:
-        """Remove every other release of a slot, and what was left half made.
+        """Remove every other release of a slot, and what was left half made of one.
 
         Raises:
             OSError: the disk.
@@ -217,7 +228,7 @@ class Slots:
         kept = {each.sha256 for each in releases if each is not None}
         folder = self._folder / check_name("slot", slot)
         for each in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if each.name not in kept:
+            if each.name not in {*kept, _INCOMING_NAME}:
                 self._disk.remove(each)
 
     def _manifest(self, folder: Path, release: Release) -> Manifest:

@@ -22,7 +22,7 @@ from edge.device.updates.probing import Limits
 from edge.device.updates.record import Release, SlotRecord
 from edge.device.updates.slots import Slots, needed_files
 from edge.device.updates.trust import Trust, Word
-from edge.errors import ChildError, InputError, NotInRepositoryError, RepositoryError, TrustError
+from edge.errors import ChildError, DiskFullError, InputError, NotInRepositoryError, RepositoryError, TrustError
 
 __all__ = ["Board", "Fetches", "Probe", "Refused", "Work"]
 
@@ -106,6 +106,7 @@ class Work:
         if problem := self._misfit(slot, manifest, variants):
             return Refused(problem)
         self._slots.keep_only(slot, (record.active, record.previous, release))
+        self._slots.keep_incoming(slot, [each.sha256 for each in files])  # what is half here is not fetched twice
         needed = _COPIES * sum(each.size_bytes for each in files) + self._reserve_bytes
         folder = self._slots.incoming(slot)
         free = shutil.disk_usage(folder).free
@@ -130,7 +131,7 @@ class Work:
             for listed in files:
                 if not self._fetches.fetch(listed.sha256, listed.size_bytes, folder / listed.sha256):
                     return False
-        except RepositoryError as err:
+        except (RepositoryError, DiskFullError) as err:
             return Refused(f"cannot be fetched: {err}")
         try:
             self._slots.write(slot, release, raw, receipt, {each.file: folder / each.sha256 for each in files})
@@ -163,6 +164,7 @@ class Work:
     def prune(self, slot: str, record: SlotRecord) -> None:
         """Forget every release but the active and the previous one."""
         self._fetches.forget(self._slots.incoming(slot))
+        self._slots.keep_incoming(slot, ())
         self._slots.keep_only(slot, (record.active, record.previous))
         self._manifests.clear()
 

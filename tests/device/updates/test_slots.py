@@ -161,9 +161,14 @@ def test_pruning_keeps_what_it_is_told_and_clears_what_was_half_made(
     write(slots, made)
     write(slots, other)
     (slots.incoming(SLOT) / "x").write_bytes(b"half")
+    slots.path(SLOT, made.release).with_name(".half.part").mkdir()
     slots.keep_only(SLOT, [other.release, None])
     assert slots.releases(SLOT) == (other.release,)
-    assert [path.name for path in slots.path(SLOT, other.release).parent.iterdir()] == [other.release.sha256]
+    left = sorted(path.name for path in slots.path(SLOT, other.release).parent.iterdir())
+    assert left == [".incoming", other.release.sha256]
+    (slots.incoming(SLOT) / ".y.part").write_bytes(b"half")
+    slots.keep_incoming(SLOT, ["y"])
+    assert [path.name for path in slots.incoming(SLOT).iterdir()] == [".y.part"]
     slots.keep_only("unseen", [])
 
 

@@ -13,7 +13,7 @@ from edge.device.seat import Verdict
 from edge.device.updates.orders import FOLDER_NAME, Order, give
 from edge.device.updates.record import Release
 from edge.device.updates.trust import Standing, Word
-from edge.errors import NotNowError, RepositoryError, StoreError
+from edge.errors import DiskFullError, NotNowError, RepositoryError, StoreError
 from tests.simulators.book import SqliteBook
 from tests.simulators.updates import SLOT, Device, World
 
@@ -199,6 +199,17 @@ def test_files_that_cannot_be_had_end_the_offer(bench: Bench) -> None:
     device.want(2, bench.b).turns()
     assert device.record.state is UpdateState.REJECTED
     assert "given up after 20 tries" in device.record.why
+
+
+def test_a_disk_that_is_full_ends_the_offer_and_not_the_thread(bench: Bench) -> None:
+    def full(what: str) -> None:
+        if what == "fetch":
+            raise DiskFullError("no room")
+
+    device = bench.installed(bench.a)
+    bench.world.before = full
+    device.want(2, bench.b).turns()
+    assert (device.record.state, device.record.active) == (UpdateState.REJECTED, bench.a)
 
 
 def test_an_order_for_somebody_else_is_refused_and_told_once(bench: Bench) -> None:
