@@ -34,13 +34,16 @@ from edge.device.config import ENVIRONMENT, DeviceSection, ModelHints, PipelineC
 from edge.device.outbox.config import OutboxConfig
 from edge.device.recorder import RecordConfig
 from edge.device.sources import config as sources
+from edge.device.updates import machine
 from edge.device.updates.config import UpdatesConfig
 from edge.wire.config import BrokerConfig
 
 __all__ = ["CENTRAL", "DEVICE", "MANIFEST", "PAGES", "commands", "fields_of", "flag_help", "reasons", "rendered"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = tuple(ROOT / "docs" / "reference" / f"{name}.md" for name in ("commands", "config", "converting", "models"))
+PAGES = tuple(
+    ROOT / "docs" / "reference" / f"{name}.md" for name in ("commands", "config", "converting", "models", "updates")
+)
 
 _SOURCES: tuple[type[Struct], ...] = (
     sources.V4l2Config,
@@ -243,6 +246,32 @@ def _boards() -> str:
     return "\n".join([*rows, *(_row(f"`{name}`", ", ".join(engines)) for name, engines in BOARDS.items())])
 
 
+def _states() -> str:
+    """The update's state table, as the code has it."""
+    lines = [
+        _row("state", "its work", "done", "failed or too late", "cut short", "attempts", "time"),
+        "|---|---|---|---|---|---|---|",
+    ]
+    for state, line in machine.TABLE.items():
+
+        def to(what: machine.Happened, line: machine.Line = line) -> str:
+            return _code(line.on[what].to.value) if what in line.on else ""
+
+        hours = "" if line.deadline_s is None else f"{line.deadline_s / 3600:g} h"
+        lines.append(
+            _row(
+                _code(state.value),
+                line.does.value,
+                to(machine.Happened.DONE),
+                to(machine.Happened.FAILED),
+                to(machine.Happened.RESTARTED),
+                str(line.attempts or ""),
+                hours,
+            )
+        )
+    return "\n".join(lines)
+
+
 _BLOCKS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "device": lambda: _sections(DEVICE),
@@ -253,6 +282,7 @@ _BLOCKS: dict[str, Callable[[], str]] = {
     "choices": _choices,
     "recipes": _recipes,
     "boards": _boards,
+    "states": _states,
 }
 
 
