@@ -6,16 +6,24 @@ import json
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge.central.answers import Answers
+from edge.central.config import RegistryConfig
+from edge.central.shelf import Shelf
 from edge.clock import SystemClock
 from edge.contract.layout import blob_path
 from edge.contract.messages import Event, Result, Shadow, State, Update, UpdateState
+from edge.contract.topics import CentralTopics
 from edge.contract.trust import Assignment, Wanted
 from edge.golden import Golden, decode_golden, encode_golden
+from edge.wire.config import BrokerConfig
+from edge.wire.mqtt import MqttWire
 from tests.central.registry.fleet import Fleet
 from tests.simulators.bundles import digest
 from tests.simulators.daemon import DaemonProcess
@@ -28,7 +36,7 @@ _SLOT = "news"
 pytestmark = [pytest.mark.needs_mosquitto, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-def config(broker: Mosquitto, fleet: Fleet) -> str:
+def config(broker: Mosquitto, repository: Path | str) -> str:
     return f"""
 [device]
 name = "porch-pi"
@@ -40,7 +48,7 @@ port = {broker.port}
 reconnect_max_s = 1.0
 [updates]
 root = "root.json"
-repository = "{fleet.served}"
+repository = "{repository}"
 reserve_mb = 16
 trial_items = 5
 shadow_items = 5
@@ -51,6 +59,17 @@ model = "{_TOPICS}"
 [pipeline.source]
 type = "mqtt"
 """
+
+
+class Told:
+    """Implements `wire.WireEvents` for the answers."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.connected = answers.connected
+
+    def disconnected(self, why: str) -> None: ...
+
+    def published(self, token: int) -> None: ...
 
 
 class Centre:
@@ -96,6 +115,29 @@ class Centre:
         order = Assignment(fleet="home", device="porch-pi", rev=self.rev, slots=slots)
         self.listener.wire.publish(_NAMES.want, self.fleet.registry().sign_assignment(order), qos=1, retain=True)
 
+    @contextmanager
+    def answering(self, broker: Mosquitto) -> Iterator[None]:
+        """Blocks, metadata and the time over MQTT, as the central service gives them."""
+        wire = MqttWire(
+            BrokerConfig(host=broker.host, port=broker.port), client_id="central", clock=SystemClock(), is_durable=False
+        )
+        answers = Answers(
+            wire,
+            Shelf(self.fleet.served),
+            CentralTopics(),
+            RegistryConfig(),
+            SystemClock(),
+            fleets=lambda: ("home",),
+            sign_time=self.fleet.registry().sign_time,
+        )
+        wire.start(Told(answers))
+        answers.start()
+        try:
+            yield
+        finally:
+            answers.stop()
+            wire.stop()
+
     def feed(self) -> None:
         """Until `stop_feeding`. Not before the device has subscribed: nobody keeps a text for who is not known."""
         self._feeder.start()
@@ -123,7 +165,7 @@ def test_releases_come_and_go_while_texts_are_answered(tmp_path: Path, mosquitto
     with Mosquitto(mosquitto) as broker:
         centre = Centre(tmp_path, broker)
         shutil.copyfile(centre.fleet.served / "metadata/1.root.json", tmp_path / "root.json")
-        with DaemonProcess(tmp_path, config(broker, centre.fleet)) as daemon:
+        with DaemonProcess(tmp_path, config(broker, centre.fleet.served)) as daemon:
             born = centre.listener.state(lambda state: state.online)
             assert born.board["machine"]
             centre.feed()
@@ -162,7 +204,7 @@ def test_releases_come_and_go_while_texts_are_answered(tmp_path: Path, mosquitto
             daemon.signal(signal.SIGKILL)
             daemon.wait()
         (tmp_path / "notify").unlink()
-        with DaemonProcess(tmp_path, config(broker, centre.fleet)) as again:
+        with DaemonProcess(tmp_path, config(broker, centre.fleet.served)) as again:
             after = centre.listener.state(lambda state: state.online and state.session != shadowed.session)
             assert after.slots[_SLOT].active == good
             centre.listener.wire.publish(_NAMES.text(_SLOT), b"a film", qos=1)
@@ -181,3 +223,20 @@ def test_releases_come_and_go_while_texts_are_answered(tmp_path: Path, mosquitto
     (compared,) = [body for body in bodies if isinstance(body, Shadow)]
     assert (compared.target, compared.items, compared.agreed, compared.failed) == (watched, 5, 5, 0)
     assert [body.detail for body in bodies if isinstance(body, Event) and body.name == "pipeline"] == []
+
+
+def test_a_release_comes_over_the_broker_alone(tmp_path: Path, mosquitto: str) -> None:
+    with Mosquitto(mosquitto) as broker:
+        centre = Centre(tmp_path, broker)
+        shutil.copyfile(centre.fleet.served / "metadata/1.root.json", tmp_path / "root.json")
+        target = centre.order(centre.bundle(1))
+        with centre.answering(broker), DaemonProcess(tmp_path, config(broker, "mqtt")) as daemon:
+            centre.listener.state(lambda state: state.online)
+            centre.feed()
+            state = centre.slot(UpdateState.IDLE, target)
+            centre.stop_feeding()
+            assert state.slots[_SLOT].active == target, daemon.stderr
+            assert daemon.end() == 0
+        centre.listener.wire.stop()
+    bodies = daemon.bodies()
+    assert {body.model.target for body in bodies if isinstance(body, Result)} == {"", target}
