@@ -200,10 +200,11 @@ class Update(Struct, frozen=True, kw_only=True, tag="update", omit_defaults=True
     attempt: int = 0  # of a probe or a trial, from 1
     why: str = ""  # of what was refused or rolled back
     active: str = ""  # the release that runs now; empty: the factory's
+    rev: int = 0  # of the assignment that asked for it; 0: a person at the device
 
 
 class Shadow(Struct, frozen=True, kw_only=True, tag="shadow", omit_defaults=True):
-    """How a release did beside the active one, on the same items. Nothing was swapped."""
+    """How a release did beside the active one, on the same items, since it began. Nothing was swapped."""
 
     slot: str
     target: str
@@ -212,7 +213,8 @@ class Shadow(Struct, frozen=True, kw_only=True, tag="shadow", omit_defaults=True
     agreed: int  # items whose best answers are the same
     active_ms: float  # median inference
     shadow_ms: float
-    failed: int = 0
+    failed: int = 0  # of `items`, those that the shadow gave no answer to
+    rev: int = 0  # of the assignment that asked for it
 
 
 class Range(Struct, frozen=True, array_like=True):

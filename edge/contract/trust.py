@@ -106,7 +106,10 @@ class TargetNote(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Wanted(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one slot shall hold: the manifest of a release, by path, digest (sha256, hex) and size."""
+    """What one slot shall hold: the manifest of a release, by path, digest (sha256, hex) and size.
+
+    An empty target (and digest) is the factory's model; a size of 0 means: as the signed metadata says.
+    """
 
     target: str
     sha256: str

@@ -1,0 +1,3 @@
+"""Bringing a release to a fleet, wave by wave."""
+
+__all__: list[str] = []
