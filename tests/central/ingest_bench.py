@@ -121,8 +121,16 @@ class Centre:
         message = Arrived(topic=topic, payload=payload, retained=retained, ack=lambda: self.wire.story.append("ack"))
         self.wire.filters[0][1](message)
 
-    def data(self, sent: tuple[Row, ...], *, epoch: int = 7, session: int = 3, device: str = "porch-pi") -> None:
-        topic = DeviceTopics(fleet="home", device=device).data
+    def data(
+        self,
+        sent: tuple[Row, ...],
+        *,
+        epoch: int = 7,
+        session: int = 3,
+        device: str = "porch-pi",
+        fleet: str = "home",
+    ) -> None:
+        topic = DeviceTopics(fleet=fleet, device=device).data
         self.give(topic, pack_batch(Batch(epoch=epoch, session=session, rows=sent)))
 
     def state(

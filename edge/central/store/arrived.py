@@ -167,6 +167,7 @@ def check_state(state: State) -> State:
         "settled": state.settled,
         "backlog_rows": state.backlog_rows,
         "backlog_bytes": state.backlog_bytes,
+        "rev": state.trust.rev,
     }
     for name, number in numbers.items():
         if not 0 <= number <= MAX_NUMBER:

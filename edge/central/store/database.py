@@ -20,7 +20,7 @@ from edge.errors import ConfigError, DiskFullError, MissingExtraError, ProtocolE
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["GoneError", "file_of", "open_reader", "open_writer", "path_of", "translating"]
+__all__ = ["GoneError", "file_of", "open_editor", "open_reader", "open_writer", "path_of", "translating"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ _PREFIX = "sqlite:///"
 _BUSY_S = 30.0  # a backup or a second reader may hold the file for moments; longer is someone's mistake
 # A full check reads the whole file: seconds for this much from an SD card. Larger files are checked as they are read.
 _CHECKED_BYTES = 64 * 1024 * 1024
+_DURABLE = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_BEGIN_WRITING = "BEGIN IMMEDIATE"  # no reading first and finding the file busy after
 _DAMAGED = ("malformed", "not a database", "file is encrypted", "corrupt")
 
 
@@ -69,7 +71,7 @@ def open_writer(url: str) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise StoreError(f"central database {path}: its folder cannot be made: {err}") from err
-    engine = _engine(path, mode="rwc", pragmas=("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"))
+    engine = _engine(path, mode="rwc", pragmas=_DURABLE, begin=_BEGIN_WRITING)
     with translating(path), _closing_on_failure(engine):
         _check(engine, path)
         _migrate(engine, path)
@@ -83,10 +85,24 @@ def open_reader(url: str) -> Engine:
         ConfigError: not a URL we know.
         StoreError: it is not there, not readable, damaged, or of another version.
     """
+    return _open_existing(url, pragmas=("query_only=ON",), begin="BEGIN")
+
+
+def open_editor(url: str) -> Engine:
+    """Open an existing database for short transactions beside the service that runs on it.
+
+    Raises:
+        ConfigError: not a URL we know.
+        StoreError: it is not there, not readable, damaged, or of another version.
+    """
+    return _open_existing(url, pragmas=_DURABLE, begin=_BEGIN_WRITING)
+
+
+def _open_existing(url: str, *, pragmas: tuple[str, ...], begin: str) -> Engine:
     path = path_of(url)
     if not path.exists():
         raise StoreError(f"no central database at {path}; `edge central run` makes one, --database names another")
-    engine = _engine(path, mode="rw", pragmas=("query_only=ON",))
+    engine = _engine(path, mode="rw", pragmas=pragmas, begin=begin)
     with translating(path), _closing_on_failure(engine):
         found, newest = _revisions(engine)
         if found != newest:
@@ -134,7 +150,7 @@ def _closing_on_failure(engine: Engine) -> Iterator[None]:
         raise
 
 
-def _engine(path: Path, *, mode: str, pragmas: tuple[str, ...]) -> Engine:
+def _engine(path: Path, *, mode: str, pragmas: tuple[str, ...], begin: str) -> Engine:
     try:
         from sqlalchemy import create_engine, event
         from sqlalchemy.pool import QueuePool
@@ -160,7 +176,7 @@ def _engine(path: Path, *, mode: str, pragmas: tuple[str, ...]) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if mode == "rwc" else "BEGIN")
+        connection.exec_driver_sql(begin)
 
     return engine
 

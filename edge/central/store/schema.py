@@ -32,6 +32,8 @@ device = Table(
     Column("backlog_bytes", BigInteger),
     Column("version", String),
     Column("state", LargeBinary),  # the last state, JSON as it came
+    Column("board", String, nullable=False, server_default="{}"),  # facts of the last birth, JSON
+    Column("rev", BigInteger, nullable=False, server_default="0"),  # the assignment that it goes by
     UniqueConstraint("fleet", "name"),
 )
 

@@ -22,8 +22,9 @@ from edge.central.store.arrived import MAX_NUMBER, Answer, Delivery, Message, Re
 from edge.central.store.audit import EpochKey, advance, record_gap, record_settled, record_start, report_incident
 from edge.central.store.database import GoneError, file_of, open_writer, path_of, translating
 from edge.central.store.presence import Presence, note_state
+from edge.central.store.updates import record_shadow, record_update
 from edge.contract.bodies import UNREADABLE
-from edge.contract.messages import EpochStart, Gap, Nack, Range, Receipt, Row, decode_body
+from edge.contract.messages import EpochStart, Gap, Nack, Range, Receipt, Row, Shadow, Update, decode_body
 from edge.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class _Peek(Struct):
 
 _NOTHING = _Peek()
 _peek = msgspec.msgpack.Decoder(_Peek).decode
-_AUDITED = frozenset({"gap", "epoch"})
+_AUDITED = frozenset({"gap", "epoch", "update", "shadow"})
 
 
 @dataclass(slots=True)
@@ -207,6 +208,10 @@ class Store:
             record_gap(database, group.key, body)
         elif isinstance(body, EpochStart):
             record_start(database, group.key, body, now_ms)
+        elif isinstance(body, Update):
+            record_update(database, group.key, row.seq, body, now_ms)
+        elif isinstance(body, Shadow):
+            record_shadow(database, group.key, body, now_ms)
 
     def _settle(self, database: sqlite3.Connection, group: _Group, now_ms: int) -> Answer:
         extent = advance(database, group.key, now_ms)

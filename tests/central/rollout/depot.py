@@ -1,0 +1,54 @@
+"""A central database that devices report to, and the rollouts on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge.central.rollout.engine import step
+from edge.central.rollout.plan import Step
+from edge.central.store.rollouts import Rollouts
+from edge.contract.messages import Body, SlotState, State, TrustState, encode_state
+from edge.contract.topics import DeviceTopics
+from tests.central.ingest_bench import Centre, row
+from tests.central.rollout.crowd import IDLE
+
+
+class Depot:
+    def __init__(self, folder: Path) -> None:
+        self.centre = Centre(folder)
+        self.rollouts = Rollouts.open(self.centre.url)
+        self._seq = 0
+
+    def close(self) -> None:
+        self.rollouts.close()
+        self.centre.close()
+
+    @property
+    def now_ms(self) -> int:
+        return self.centre.clock.wall_ms()
+
+    def beat(self, device: str, slot: SlotState = IDLE, *, rev: int = 0) -> None:
+        """A heartbeat, a second later."""
+        self.centre.clock.advance(1)
+        state = State(
+            online=True,
+            session=3,
+            epoch=7,
+            version="1.0",
+            slots={"porch": slot},
+            trust=TrustState(rev=rev),
+            board={"model": "raspberry-pi-5"},
+        )
+        self.centre.give(DeviceTopics(fleet="farm", device=device).state, encode_state(state))
+        self.centre.step()
+
+    def say(self, device: str, body: Body) -> None:
+        """A row of this device."""
+        self._seq += 1
+        topic = DeviceTopics(fleet="farm", device=device)
+        self.centre.data((row(self._seq, body),), device=topic.device, fleet=topic.fleet)
+        self.centre.step()
+
+    def turn(self) -> Step:
+        now_ms = self.now_ms
+        return self.rollouts.turn("autumn", lambda rollout, reports: step(rollout, reports, now_ms), now_ms)

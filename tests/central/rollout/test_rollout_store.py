@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from edge.central.rollout.engine import pause
+from edge.central.rollout.plan import Comparison, Outcome, Phase, Rollout, Step
+from edge.central.store.rollouts import Rollouts
+from edge.contract.messages import Shadow, Update, UpdateState
+from edge.errors import InputError
+from tests.central.rollout.crowd import IDLE, NEW, OLD, plan, runs
+from tests.central.rollout.depot import Depot
+
+
+def test_what_a_device_tells_of_its_slots_and_board_becomes_its_report(depot: Depot) -> None:
+    depot.beat("pi")
+    (report,) = depot.rollouts.reports(plan())
+    assert report.slot == IDLE
+    assert report.is_online
+    assert report.facts == {"device": "pi", "fleet": "farm", "version": "1.0", "model": "raspberry-pi-5"}
+
+
+def test_a_slot_that_a_device_no_longer_has_is_forgotten(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.centre.state(device="pi")
+    depot.centre.step()
+    assert depot.centre.ask("SELECT count(*) FROM slot s JOIN device d ON d.id = s.device WHERE d.fleet = 'home'") == [
+        (0,)
+    ]
+
+
+def test_a_rollout_is_the_same_after_a_restart(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    kept = depot.turn().rollout
+    again = Rollouts.open(depot.centre.url)
+    assert again.load("autumn") == kept
+    again.close()
+
+
+def test_an_assignment_grows_above_the_revision_that_the_device_knows(depot: Depot) -> None:
+    depot.beat("pi", rev=41)
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    ((_, assignment),) = depot.rollouts.assignments()
+    assert (assignment.device, assignment.rev, assignment.slots) == ("pi", 42, {"porch": NEW})
+
+
+def test_a_heartbeat_with_the_release_active_commits_and_ends_the_rollout(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    depot.beat("pi", runs(NEW), rev=1)
+    made = depot.turn()
+    assert made.rollout.members["pi"].outcome is Outcome.COMMITTED
+    assert made.rollout.phase is Phase.DONE
+    assert [what for _, what, _, _, _ in depot.rollouts.log("autumn")] == ["wave", "assigned", "committed", "done"]
+
+
+def test_a_refusal_in_the_update_rows_halts_and_sends_back(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    depot.say(
+        "pi", Update(slot="porch", state=UpdateState.REJECTED, made_ms=1, target=NEW.target, why="too slow", rev=1)
+    )
+    made = depot.turn()
+    assert made.rollout.phase is Phase.HALTED
+    assert made.rollout.members["pi"].why == "too slow"
+    ((_, assignment),) = depot.rollouts.assignments()
+    assert (assignment.rev, assignment.slots["porch"].target) == (2, OLD.target)
+
+
+def test_the_newest_word_of_a_shadow_counts(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    word = Shadow(slot="porch", target=NEW.target, made_ms=1, items=9, agreed=8, active_ms=2, shadow_ms=3, rev=1)
+    for each in (word, replace(word, items=20, agreed=19), replace(word, items=10)):
+        depot.say("pi", each)
+    (report,) = depot.rollouts.reports(plan())
+    assert report.shadow == Comparison(items=20, agreed=19, failed=0, active_ms=2, shadow_ms=3)
+
+
+def test_a_confirmed_assignment_is_not_due_again_until_it_changes(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    ((key, assignment),) = depot.rollouts.assignments()
+    depot.rollouts.note_published({key: assignment.rev}, depot.now_ms)
+    assert depot.rollouts.assignments() == ()
+    assert len(depot.rollouts.assignments(is_all=True)) == 1
+
+
+def test_a_refused_order_keeps_nothing(depot: Depot) -> None:
+    depot.rollouts.create(plan(), depot.now_ms)
+
+    def order(rollout: Rollout, _: object) -> Step:
+        return pause(rollout)
+
+    depot.rollouts.turn("autumn", order, depot.now_ms, who="ada")
+    with pytest.raises(InputError, match="is paused and cannot be paused"):
+        depot.rollouts.turn("autumn", order, depot.now_ms, who="ada")
+    assert [(what, who) for _, what, _, who, _ in depot.rollouts.log("autumn")] == [("wave", ""), ("paused", "ada")]
+
+
+def test_a_name_is_never_used_twice_and_a_new_rollout_replaces_one_that_is_done(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    depot.beat("pi", runs(NEW), rev=1)
+    depot.turn()
+    with pytest.raises(InputError, match="rollout autumn exists already"):
+        depot.rollouts.create(plan(), depot.now_ms)
+    depot.rollouts.create(replace(plan(), id="winter"), depot.now_ms)
+    assert depot.rollouts.load("autumn").phase is Phase.REPLACED
+    assert depot.rollouts.going() == ("winter",)
+    with pytest.raises(InputError, match="there is no rollout spring"):
+        depot.rollouts.load("spring")
