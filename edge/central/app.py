@@ -3,7 +3,7 @@
 Promises: ready as soon as the database is open; a broker that is away is waited for. A thread that dies ends the
 service with its error, so that whoever supervises it starts it anew. On the way out, what has arrived is committed.
 Leaves out: signals and the command line (`commands.central`).
-Thread: the caller's waits; `mqtt`, `ingest` and, where models are kept, `answers` work.
+Thread: the caller's waits; `mqtt`, `ingest`, where models are kept `answers`, and where keys are `leader` work.
 """
 
 from __future__ import annotations
@@ -11,18 +11,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.central.answers import Answers
-from edge.central.config import CentralConfig
+from edge.central.config import CentralConfig, RegistryConfig
 from edge.central.ingest import Ingest
+from edge.central.rollout.leader import Leader
 from edge.central.shelf import Shelf
 from edge.central.store.database import path_of
 from edge.central.store.read import Reader
+from edge.central.store.rollouts import Rollouts
 from edge.central.store.write import Store
 from edge.clock import Clock
 from edge.contract.topics import CentralTopics
+from edge.errors import InputError
 from edge.lock import Lock
+from edge.toml import read_text
 from edge.wire.mqtt import MqttWire
+
+if TYPE_CHECKING:
+    from edge.central.registry.registry import Registry
 
 __all__ = ["run_central"]
 
@@ -45,18 +54,23 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
         stack.enter_context(Lock(path.with_name(f"{path.name}.lock"), what=f"central database {path}", advice=advice))
         wire = MqttWire(config.broker, client_id=config.client_id, clock=clock)
         ingest = Ingest(wire, store, CentralTopics(fleet=config.fleet), config.ingest, clock)
-        answers = _answers(wire, config, clock, stack)
-        wire.start(_Told(ingest, answers))
+        registry = _registry(config.registry, clock)
+        answers = _answers(wire, config, clock, stack, registry)
+        leader = _leader(wire, config, clock, stack, registry)
+        wire.start(_Told(ingest, answers, leader))
         stack.callback(wire.stop)
         ingest.start()
         stack.callback(ingest.stop)
         if answers is not None:
             answers.start()
             stack.callback(answers.stop)
+        if leader is not None:
+            leader.start()
+            stack.callback(leader.stop)
         broker = f"{config.broker.host}:{config.broker.port}"
         say(f"central: ready; database {path}, broker {broker}, fleet {config.fleet or 'any'}")
         while not clock.wait(stopping, _TICK_S):
-            if any(part is not None and part.failure is not None for part in (wire, ingest, answers)):
+            if any(part is not None and part.failure is not None for part in (wire, ingest, answers, leader)):
                 break
     say(
         f"central: stopped; {ingest.messages} messages, {store.inserted} rows new, {store.duplicates} known, "
@@ -64,7 +78,38 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
     )
 
 
-def _answers(wire: MqttWire, config: CentralConfig, clock: Clock, stack: ExitStack) -> Answers | None:
+def _registry(config: RegistryConfig, clock: Clock) -> Registry | None:
+    """Who signs for devices, where the keys are."""
+    if config.path is None or config.keys is None:
+        return None
+    from edge.central.registry.place import open_place
+    from edge.central.registry.registry import Registry
+    from edge.central.registry.ring import KeyRing, Question
+
+    file = config.passphrase_file
+
+    def ask(question: Question) -> str:
+        if file is None:
+            raise InputError(f"{question.key} has a {question.kind}; name a file with it as [registry] passphrase_file")
+        return read_text(Path(file)).removesuffix("\n")
+
+    return Registry(open_place(config.path), KeyRing.open(Path(config.keys), ask), clock)
+
+
+def _leader(
+    wire: MqttWire, config: CentralConfig, clock: Clock, stack: ExitStack, registry: Registry | None
+) -> Leader | None:
+    """Who moves rollouts on, where assignments can be signed."""
+    if registry is None:
+        return None
+    rollouts = Rollouts.open(config.database)
+    stack.callback(rollouts.close)
+    return Leader(wire, rollouts, registry, clock)
+
+
+def _answers(
+    wire: MqttWire, config: CentralConfig, clock: Clock, stack: ExitStack, registry: Registry | None
+) -> Answers | None:
     """Who answers what devices ask, where there are models."""
     if config.registry.path is None:
         return None
@@ -77,21 +122,26 @@ def _answers(wire: MqttWire, config: CentralConfig, clock: Clock, stack: ExitSta
         return [fleet for (fleet,) in reader.ask("SELECT DISTINCT fleet FROM device")]
 
     shelf = Shelf(config.registry.path)
-    return Answers(wire, shelf, CentralTopics(fleet=config.fleet), config.registry, clock, fleets=fleets)
+    topics = CentralTopics(fleet=config.fleet)
+    sign_time = None if registry is None else registry.sign_time
+    return Answers(wire, shelf, topics, config.registry, clock, fleets=fleets, sign_time=sign_time)
 
 
 class _Told:
     """Implements `wire.WireEvents` for all who must know."""
 
-    def __init__(self, ingest: Ingest, answers: Answers | None) -> None:
+    def __init__(self, ingest: Ingest, answers: Answers | None, leader: Leader | None) -> None:
         self._ingest = ingest
         self._answers = answers
+        self._leader = leader
 
     def connected(self) -> None:
         """See `wire.WireEvents`."""
         self._ingest.connected()
         if self._answers is not None:
             self._answers.connected()
+        if self._leader is not None:
+            self._leader.connected()
 
     def disconnected(self, why: str) -> None:
         """See `wire.WireEvents`."""
@@ -100,3 +150,5 @@ class _Told:
     def published(self, token: int) -> None:
         """See `wire.WireEvents`."""
         self._ingest.published(token)
+        if self._leader is not None:
+            self._leader.published(token)

@@ -39,6 +39,10 @@ class RegistryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     path: str | None = (
         None  # a folder, or a URL that fsspec reaches, as s3://bucket/models; None: devices get no models
     )
+    # Folder of the online keys; None: rollouts stand still, and nothing is signed.
+    keys: str | None = None
+    # A file with their passphrase and nothing else, as services have nobody to ask; None: the keys have none.
+    passphrase_file: str | None = None
     # For each device: a model of 20 MB takes it two seconds. Lower leaves the link to results for longer.
     device_bytes_per_s: Annotated[int, Meta(ge=65_536)] = 16_777_216
     # For all of them: more than the broker's link carries makes every device wait for the slowest.
@@ -68,6 +72,7 @@ def load_config(path: Path) -> CentralConfig:
     folder = path.resolve().parent
     _check_fleet(document)
     _check_files(document, folder)
+    _check_keys(document)
     if config is None or document.problems:
         raise ConfigError(document.problems)
     files = {
@@ -94,6 +99,11 @@ def _check_files(document: Document, folder: Path) -> None:
             document.problem(("broker", key), f"{_under(folder, value)} does not exist")
 
 
+def _check_keys(document: Document) -> None:
+    if document.get(("registry", "keys")) is not None and document.get(("registry", "path")) is None:
+        document.problem(("registry", "keys"), "keys sign for a registry; name it with path")
+
+
 def _database(folder: Path, database: str) -> str:
     """Its URL with an absolute path; any other URL as it is, and refused by whoever opens it."""
     if "://" in database and not database.startswith(_SQLITE):
@@ -102,9 +112,11 @@ def _database(folder: Path, database: str) -> str:
 
 
 def _registry(folder: Path, registry: RegistryConfig) -> RegistryConfig:
-    if registry.path is None or "://" in registry.path:
-        return registry
-    return replace(registry, path=str(_under(folder, registry.path)))
+    keys = ["keys", "passphrase_file"]
+    if registry.path is not None and "://" not in registry.path:
+        keys.append("path")
+    given = {key: value for key in keys if (value := getattr(registry, key)) is not None}
+    return replace(registry, **{key: str(_under(folder, value)) for key, value in given.items()})
 
 
 def _under(folder: Path, value: str) -> Path:

@@ -77,3 +77,17 @@ def test_a_file_that_cannot_be_parsed_is_told_with_its_place(
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(path)
     assert caught.value.problems[0].startswith(f"{path}{place}")
+
+
+def test_keys_and_passphrase_are_meant_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "central.toml"
+    path.write_text('[registry]\npath = "models"\nkeys = "keys"\npassphrase_file = "secret"\n', encoding="utf-8")
+    registry = load_config(path).registry
+    assert (registry.keys, registry.passphrase_file) == (str(tmp_path / "keys"), str(tmp_path / "secret"))
+
+
+def test_keys_without_a_registry_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "central.toml"
+    path.write_text('[registry]\nkeys = "keys"\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="keys sign for a registry; name it with path"):
+        load_config(path)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge.central.rollout.leader import Leader
+from edge.contract.topics import DeviceTopics
+from edge.contract.trust import Assignment, decode_assignment, decode_signed, encode_assignment
+from edge.errors import WireError
+from tests.central.registry.fleet import Fleet
+from tests.central.rollout.crowd import NEW, plan, runs
+from tests.central.rollout.depot import Depot
+
+
+class PlainSigner:
+    def sign_assignment(self, assignment: Assignment) -> bytes:
+        return encode_assignment(assignment)
+
+
+class Retainer:
+    """The part of a wire that a leader uses, and what a broker would retain."""
+
+    failure = None
+
+    def __init__(self) -> None:
+        self.is_connected = True
+        self.is_full = False
+        self.retained: dict[str, bytes] = {}
+        self.sent = 0
+
+    def subscribe(self, topic_filter: str, handler: object) -> None: ...
+
+    def start(self, events: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
+        if self.is_full:
+            raise WireError("full")
+        assert (qos, retain) == (1, True)
+        self.sent += 1
+        self.retained[topic] = payload
+        return self.sent
+
+
+def leader_of(depot: Depot, wire: Retainer) -> Leader:
+    return Leader(wire, depot.rollouts, PlainSigner(), depot.centre.clock)
+
+
+WANT = DeviceTopics(fleet="farm", device="pi").want
+
+
+def begun(depot: Depot) -> Retainer:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    return Retainer()
+
+
+def test_what_was_decided_is_signed_and_retained_once(depot: Depot) -> None:
+    wire = begun(depot)
+    leader = leader_of(depot, wire)
+    assert leader.step() == 1
+    assert decode_assignment(wire.retained[WANT]).slots == {"porch": NEW}
+    assert leader.step() == 0
+    leader.published(99)
+    leader.published(1)
+    assert leader.step() == 0
+    assert depot.centre.ask("SELECT rev, published_rev FROM assignment") == [(1, 1)]
+
+
+def test_a_crash_between_commit_and_publish_is_made_good(depot: Depot) -> None:
+    wire = begun(depot)
+    depot.turn()
+    assert wire.retained == {}
+    assert leader_of(depot, wire).step() == 1
+    assert decode_assignment(wire.retained[WANT]).rev == 1
+
+
+def test_a_crash_between_publish_and_its_confirmation_publishes_the_same_again(depot: Depot) -> None:
+    wire = begun(depot)
+    leader_of(depot, wire).step()
+    first = wire.retained.pop(WANT)
+    assert leader_of(depot, wire).step() == 1
+    assert wire.retained[WANT] == first
+
+
+def test_each_connection_brings_a_forgetful_broker_everything(depot: Depot) -> None:
+    wire = begun(depot)
+    leader = leader_of(depot, wire)
+    leader.step()
+    leader.published(1)
+    leader.step()
+    wire.retained.clear()
+    leader.connected()
+    assert leader.step() == 1
+    assert list(wire.retained) == [WANT]
+
+
+def test_a_broker_that_is_away_or_full_is_waited_for_while_decisions_go_on(depot: Depot) -> None:
+    wire = begun(depot)
+    wire.is_connected = False
+    leader = leader_of(depot, wire)
+    assert leader.step() == 0
+    assert set(depot.rollouts.load("autumn").members) == {"pi"}
+    wire.is_connected, wire.is_full = True, True
+    assert leader.step() == 0
+    wire.is_full = False
+    assert leader.step() == 1
+
+
+def test_a_rollout_ends_by_the_word_of_its_devices(depot: Depot) -> None:
+    wire = begun(depot)
+    leader = leader_of(depot, wire)
+    leader.step()
+    depot.beat("pi", runs(NEW), rev=1)
+    leader.step()
+    assert depot.rollouts.load("autumn").phase.value == "done"
+
+
+def test_the_online_key_of_a_registry_signs(depot: Depot, tmp_path: Path) -> None:
+    wire = begun(depot)
+    Leader(wire, depot.rollouts, Fleet(tmp_path / "signed").registry(), depot.centre.clock).step()
+    signed = decode_signed(wire.retained[WANT])
+    assert decode_assignment(signed.payload).slots == {"porch": NEW}
+    assert len(signed.signatures) == 1
