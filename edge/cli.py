@@ -46,6 +46,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "withdraw": ("withdraw", "Offer a release to no device any more."),
     "revoke": ("revoke", "Make devices leave a release, or start none below one."),
     "registry": ("registry", "List what is signed, check every byte of it, and keep it fresh."),
+    "rollout": ("rollout", "Bring a release to a fleet in waves, and decide how it goes on."),
     "demo": ("demo", "Run the whole loop on this machine: device, broker and central service."),
 }
 
@@ -63,6 +64,7 @@ _EXTRAS = {
     "withdraw": "registry",
     "revoke": "registry",
     "registry": "registry",
+    "rollout": "registry",
     "demo": "demo",
 }
 _EX_IOERR = 74

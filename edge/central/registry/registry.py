@@ -28,6 +28,7 @@ from edge.central.registry.releases import (
     note_of,
     release_named,
     releases_of,
+    wanted_of,
 )
 from edge.central.registry.ring import KeyRing, signature
 from edge.central.registry.roles import LAST_FIELD, Held, floor_of, load, utc
@@ -234,16 +235,7 @@ class Registry:
             RefusedError: it is revoked, or below the floor.
             TrustError, RepositoryError: as `releases`.
         """
-        held = load(self._place)
-        if release is None:
-            startable = [each.release for each in releases_of(held, family) if each.is_startable]
-            release = startable[-1] if startable else last_release(held, family)
-        chosen = release_named(held, family, release)
-        if not chosen.is_startable:
-            why = chosen.revoked or f"it is below the floor, {chosen.floor}"
-            raise RefusedError(f"{family} release {release} must not be started: {why}")
-        path = target_path(family, release)
-        return Wanted(target=path, sha256=chosen.sha256, size_bytes=chosen.size_bytes)
+        return wanted_of(load(self._place), family, release)
 
     def manifest(self, family: str, release: int) -> Manifest:
         """The manifest of a release.

@@ -13,13 +13,13 @@ import msgspec
 from msgspec import Struct
 
 from edge.central.registry.roles import Held, floor_of, last_of
-from edge.contract.trust import TargetNote, decode_note, parse_target
-from edge.errors import InputError
+from edge.contract.trust import TargetNote, Wanted, decode_note, parse_target, target_path
+from edge.errors import InputError, RefusedError
 
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
 
-__all__ = ["Release", "custom_of", "last_release", "note_of", "release_named", "releases_of"]
+__all__ = ["Release", "custom_of", "last_release", "note_of", "release_named", "releases_of", "wanted_of"]
 
 
 class Release(Struct, frozen=True, kw_only=True):
@@ -103,3 +103,20 @@ def custom_of(note: TargetNote) -> dict[str, str | int]:
     """The same as plain values, as TUF's `custom` holds it."""
     plain: dict[str, str | int] = msgspec.to_builtins(note)
     return plain
+
+
+def wanted_of(held: Held, family: str, release: int | None = None) -> Wanted:
+    """What an assignment says of a release; the newest that may be started where none is named.
+
+    Raises:
+        InputError: there is no such release.
+        RefusedError: it is revoked, or below the floor.
+    """
+    if release is None:
+        startable = [each.release for each in releases_of(held, family) if each.is_startable]
+        release = startable[-1] if startable else last_release(held, family)
+    chosen = release_named(held, family, release)
+    if not chosen.is_startable:
+        why = chosen.revoked or f"it is below the floor, {chosen.floor}"
+        raise RefusedError(f"{family} release {release} must not be started: {why}")
+    return Wanted(target=target_path(family, release), sha256=chosen.sha256, size_bytes=chosen.size_bytes)
