@@ -47,6 +47,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "revoke": ("revoke", "Make devices leave a release, or start none below one."),
     "registry": ("registry", "List what is signed, check every byte of it, and keep it fresh."),
     "rollout": ("rollout", "Bring a release to a fleet in waves, and decide how it goes on."),
+    "fleet": ("fleet", "Say of devices what rollouts choose them by."),
     "demo": ("demo", "Run the whole loop on this machine: device, broker and central service."),
 }
 
@@ -65,6 +66,7 @@ _EXTRAS = {
     "revoke": "registry",
     "registry": "registry",
     "rollout": "registry",
+    "fleet": "central",
     "demo": "demo",
 }
 _EX_IOERR = 74

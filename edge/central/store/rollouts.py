@@ -119,7 +119,7 @@ class Rollouts:
             StoreError: the database failed.
         """
         made = begin(check_plan(plan), now_ms)
-        with self._transaction() as database:
+        with self.transaction() as database:
             if database.execute("SELECT 1 FROM rollout WHERE id = ?", (plan.id,)).fetchone():
                 raise InputError(f"rollout {plan.id} exists already; names are never used twice, choose another")
             _replace_done(database, plan, now_ms)
@@ -138,7 +138,7 @@ class Rollouts:
             InputError: there is none of this name.
             StoreError: the database failed.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             return _load(database, name)
 
     def turn(self, name: str, decide: Decide, now_ms: int, who: str = "") -> Step:
@@ -148,7 +148,7 @@ class Rollouts:
             InputError: there is none of this name, or `decide` refuses.
             StoreError: the database failed; nothing was kept.
         """
-        with self._transaction() as database:
+        with self.transaction() as database:
             before = _load(database, name)
             made = decide(before, _reports(database, before.plan))
             if made.rollout is not before or made.decisions or made.assignments:
@@ -159,7 +159,7 @@ class Rollouts:
         """Names of those that have not ended, oldest first."""
         ended = [phase.value for phase in sorted(ENDED)]
         places = ", ".join("?" * len(ended))
-        with self._transaction() as database:
+        with self.transaction() as database:
             found = database.execute(
                 f"SELECT id FROM rollout WHERE phase NOT IN ({places}) ORDER BY created_ms, id",  # noqa: S608 - only ?
                 ended,
@@ -168,12 +168,12 @@ class Rollouts:
 
     def reports(self, plan: Plan) -> tuple[Report, ...]:
         """What is known of each device of the fleet now."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             return tuple(_reports(database, plan))
 
     def log(self, name: str) -> tuple[tuple[int, str, str, str, str], ...]:
         """Its lines, oldest first: wall milliseconds, what, device, who, text."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             found = database.execute(
                 "SELECT at_ms, what, device, who, text FROM rollout_log WHERE rollout = ? ORDER BY number", (name,)
             )
@@ -181,7 +181,7 @@ class Rollouts:
 
     def assignments(self, *, is_all: bool = False) -> tuple[tuple[int, Assignment], ...]:
         """Those that no broker has confirmed, or all, with the key that `note_published` takes."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             found = database.execute(_ASSIGNMENTS, (is_all,)).fetchall()
             return tuple(
                 (
@@ -193,14 +193,15 @@ class Rollouts:
 
     def note_published(self, confirmed: Mapping[int, int], now_ms: int) -> None:
         """Revisions, by key, that the broker retains."""
-        with self._transaction() as database:
+        with self.transaction() as database:
             database.executemany(
                 "UPDATE assignment SET published_rev = max(published_rev, ?), published_ms = ? WHERE device = ?",
                 [(rev, now_ms, key) for key, rev in confirmed.items()],
             )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One that writes: all of it or nothing."""
         with translating(self._path), self._engine.begin() as connection:
             database: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
             yield database
