@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -37,7 +37,7 @@ from edge.central.rollout.plan import (
 )
 from edge.central.store.database import open_editor, path_of, translating
 from edge.contract.messages import SlotState, UpdateState
-from edge.contract.trust import Assignment
+from edge.contract.trust import Assignment, Wanted
 from edge.errors import InputError
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _reports(database: sqlite3.Connection, plan: Plan) -> list[Report]:
     return [_report(found, plan.fleet, labels.get(found[0], {})) for found in database.execute(_REPORTS, values)]
 
 
-def _report(found: tuple, fleet: str, labels: Mapping[str, str]) -> Report:  # type: ignore[type-arg]
+def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str]) -> Report:
     device, version, board, last_ms, is_online, rev = found[:6]
     state, active, digest, previous, coming, refused, why, pinned = found[6:14]
     wanted_rev, holder, holder_phase, is_pinned, refusal = found[14:19]
@@ -296,7 +296,7 @@ def _report(found: tuple, fleet: str, labels: Mapping[str, str]) -> Report:  # t
     )
 
 
-def _slots(database: sqlite3.Connection, device: int) -> dict:  # type: ignore[type-arg]
+def _slots(database: sqlite3.Connection, device: int) -> dict[str, Wanted]:
     found = database.execute("SELECT slot, body FROM wanted WHERE device = ? ORDER BY slot", (device,))
     return {str(slot): decode_wanted(body) for slot, body in found}
 
