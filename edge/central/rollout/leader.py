@@ -107,14 +107,14 @@ class Leader:
     def _publish(self) -> int:
         if not self._wire.is_connected:
             return 0
-        is_all = self._joined.is_set()
-        if is_all:
+        if self._joined.is_set():
             self._joined.clear()
             self._sent.clear()
+            self._rollouts.forget_published()
         waiting = set(self._sent.values())
         number = 0
         try:
-            for key, assignment in self._rollouts.assignments(is_all=is_all):
+            for key, assignment in self._rollouts.assignments():
                 if (key, assignment.rev) in waiting:
                     continue
                 topic = DeviceTopics(fleet=assignment.fleet, device=assignment.device).want
@@ -122,8 +122,7 @@ class Leader:
                 self._sent[self._wire.publish(topic, signed, qos=1, retain=True)] = (key, assignment.rev)
                 number += 1
         except WireError as err:
-            _log.debug("leader: %s; the rest is published after the next connection", err)
-            self._joined.set()
+            _log.debug("leader: %s; the rest is published by the next step", err)
         return number
 
     def _run(self) -> None:
@@ -132,7 +131,6 @@ class Leader:
                 self.step()
             except (StoreError, InputError) as err:
                 _log.warning("leader: %s; trying again", err)
-                self._joined.set()
                 self._clock.wait(self._stopping, self._backoff.next_s())
                 continue
             self._backoff.reset()

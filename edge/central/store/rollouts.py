@@ -87,7 +87,7 @@ SELECT device, :slot, rev, :body, :target, :rollout FROM assignment WHERE device
 """
 _ASSIGNMENTS = """
 SELECT a.device, d.fleet, d.name, a.rev, a.rollout FROM assignment a JOIN device d ON d.id = a.device
-WHERE a.rev > a.published_rev OR ? ORDER BY a.device
+WHERE a.rev > a.published_rev ORDER BY a.device
 """
 
 
@@ -179,10 +179,10 @@ class Rollouts:
             )
             return tuple((int(at), str(what), str(dev), str(who), str(text)) for at, what, dev, who, text in found)
 
-    def assignments(self, *, is_all: bool = False) -> tuple[tuple[int, Assignment], ...]:
-        """Those that no broker has confirmed, or all, with the key that `note_published` takes."""
+    def assignments(self) -> tuple[tuple[int, Assignment], ...]:
+        """Those that no broker has confirmed, with the key that `note_published` takes."""
         with self.transaction() as database:
-            found = database.execute(_ASSIGNMENTS, (is_all,)).fetchall()
+            found = database.execute(_ASSIGNMENTS).fetchall()
             return tuple(
                 (
                     int(key),
@@ -190,6 +190,11 @@ class Rollouts:
                 )
                 for key, fleet, device, rev, rollout in found
             )
+
+    def forget_published(self) -> None:
+        """Take it that the broker retains nothing."""
+        with self.transaction() as database:
+            database.execute("UPDATE assignment SET published_rev = 0")
 
     def note_published(self, confirmed: Mapping[int, int], now_ms: int) -> None:
         """Revisions, by key, that the broker retains."""
