@@ -178,6 +178,7 @@ class SlotState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: str = ""  # of the last refusal or roll-back
     refused: str = ""  # the release that it was about
     pinned: bool = False  # an operator holds it at the device
+    rev: int = 0  # of the assignment that `coming` or `refused` came by; 0: a person at the device
 
 
 class TrustState(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -39,7 +39,7 @@ def main() -> None:
                 list(enumerate(fleet)),
             )
             database.executemany(
-                "INSERT INTO slot VALUES (?, 'porch', 'idle', ?, ?, '', '', '', '', 0)",
+                "INSERT INTO slot VALUES (?, 'porch', 'idle', ?, ?, '', '', '', '', 0, 0)",
                 [(key, IDLE.active, IDLE.active_sha256) for key in range(DEVICES)],
             )
         rollouts.create(plan(WAVE), BEGIN_MS)

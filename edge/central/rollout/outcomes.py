@@ -103,12 +103,12 @@ def _outcome(member: Member, report: Report, plan: Plan) -> tuple[Outcome, str]:
     if slot is None:
         return member.outcome, member.why
     target = plan.wanted.target
-    is_told = report.rev >= report.wanted_rev
-    if is_told and slot.refused == target and slot.coming != target:
+    is_about_this = slot.rev == report.wanted_rev  # a slot remembers what it refused before, too
+    if is_about_this and slot.refused == target and slot.coming != target and not _runs(slot, plan):
         return Outcome.FAILED, slot.why or "refused"
     if member.mode == "shadow":
         return _compared(member, report.shadow, plan)
-    return _committed(member, slot, plan, is_told=is_told)
+    return _committed(member, slot, plan, is_told=report.rev >= report.wanted_rev)
 
 
 def _committed(member: Member, slot: SlotState, plan: Plan, *, is_told: bool) -> tuple[Outcome, str]:

@@ -168,6 +168,7 @@ def check_state(state: State) -> State:
         "backlog_rows": state.backlog_rows,
         "backlog_bytes": state.backlog_bytes,
         "rev": state.trust.rev,
+        **{f"rev of slot {name}": slot.rev for name, slot in state.slots.items()},
     }
     for name, number in numbers.items():
         if not 0 <= number <= MAX_NUMBER:

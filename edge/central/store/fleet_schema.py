@@ -44,6 +44,7 @@ slot = Table(
     Column("refused", String, nullable=False),
     Column("why", String, nullable=False),
     Column("pinned", Integer, nullable=False),
+    Column("rev", BigInteger, nullable=False, server_default="0"),  # of the assignment that it is about
     sqlite_with_rowid=False,
 )
 

@@ -31,11 +31,11 @@ _DEATH = """
 UPDATE device SET is_online = 0, session = ?, state = ?, last_ms = coalesce(?, last_ms) WHERE id = ?
 """
 _SLOT = """
-INSERT INTO slot (device, name, state, active, active_sha256, previous, coming, refused, why, pinned)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, name) DO UPDATE SET
+INSERT INTO slot (device, name, state, active, active_sha256, previous, coming, refused, why, pinned, rev)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, name) DO UPDATE SET
   state = excluded.state, active = excluded.active, active_sha256 = excluded.active_sha256,
   previous = excluded.previous, coming = excluded.coming, refused = excluded.refused, why = excluded.why,
-  pinned = excluded.pinned
+  pinned = excluded.pinned, rev = excluded.rev
 """
 
 
@@ -84,7 +84,7 @@ def _note_slots(database: sqlite3.Connection, device: int, state: State) -> None
         [
             (
                 *(device, name, slot.state.value, slot.active, slot.active_sha256, slot.previous),
-                *(slot.coming, slot.refused, slot.why, slot.pinned),
+                *(slot.coming, slot.refused, slot.why, slot.pinned, slot.rev),
             )
             for name, slot in state.slots.items()
         ],

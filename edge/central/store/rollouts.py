@@ -49,7 +49,7 @@ Decide = Callable[[Rollout, Iterable[Report]], Step]
 
 _REPORTS = """
 SELECT d.name, d.version, d.board, d.last_ms, d.is_online, d.rev,
-  s.state, s.active, s.active_sha256, s.previous, s.coming, s.refused, s.why, s.pinned,
+  s.state, s.active, s.active_sha256, s.previous, s.coming, s.refused, s.why, s.pinned, s.rev,
   coalesce(w.rev, 0), coalesce(w.rollout, ''), h.phase, p.slot IS NOT NULL,
   (SELECT u.why FROM update_step u WHERE u.device = d.id AND u.slot = w.slot AND u.rev = w.rev
     AND u.target = w.target AND u.state IN ('rejected', 'rolled_back') LIMIT 1),
@@ -266,9 +266,9 @@ def _reports(database: sqlite3.Connection, plan: Plan) -> list[Report]:
 
 def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str]) -> Report:
     device, version, board, last_ms, is_online, rev = found[:6]
-    state, active, digest, previous, coming, refused, why, pinned = found[6:14]
-    wanted_rev, holder, holder_phase, is_pinned, refusal = found[14:19]
-    items, agreed, failed, active_ms, shadow_ms = found[19:]
+    state, active, digest, previous, coming, refused, why, pinned, about_rev = found[6:15]
+    wanted_rev, holder, holder_phase, is_pinned, refusal = found[15:20]
+    items, agreed, failed, active_ms, shadow_ms = found[20:]
     facts = {**msgspec.json.decode(board, type=dict[str, str]), "device": device, "fleet": fleet}
     slot = shadow = None
     if state is not None:
@@ -281,6 +281,7 @@ def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str]) -> Re
             refused=refused,
             why=why,
             pinned=bool(pinned),
+            rev=about_rev,
         )
     if items is not None:
         shadow = Comparison(items=items, agreed=agreed, failed=failed, active_ms=active_ms, shadow_ms=shadow_ms)

@@ -43,8 +43,8 @@ def runs(wanted: Wanted) -> SlotState:
     return SlotState(state=UpdateState.IDLE, active=wanted.target, active_sha256=wanted.sha256)
 
 
-def refuses(wanted: Wanted) -> SlotState:
-    return replace(IDLE, state=UpdateState.REJECTED, refused=wanted.target, why="its probe ended")
+def refuses(wanted: Wanted, rev: int) -> SlotState:
+    return replace(IDLE, state=UpdateState.REJECTED, refused=wanted.target, why="its probe ended", rev=rev)
 
 
 @dataclass
@@ -95,6 +95,6 @@ class Crowd:
             agreed = 200 if fate == "good" else 20
             self.reports[device] = replace(after, shadow=Comparison(items=200, agreed=agreed, failed=0))
         elif fate == "bad" and wanted.target == NEW.target:
-            self.reports[device] = replace(after, slot=refuses(wanted))
+            self.reports[device] = replace(after, slot=refuses(wanted, rev))
         else:
             self.reports[device] = replace(after, slot=runs(wanted))

@@ -7,7 +7,7 @@ from edge.central.rollout.engine import abort, approve, pause, resume, step
 from edge.central.rollout.plan import Outcome, Phase, Wave, decode_plan, encode_plan
 from edge.contract.messages import SlotState, UpdateState
 from edge.errors import InputError
-from tests.central.rollout.crowd import BEGIN_MS, NEW, OLD, Crowd, plan, reports, runs
+from tests.central.rollout.crowd import BEGIN_MS, NEW, OLD, Crowd, plan, refuses, reports, runs
 
 CANARY = Wave(name="canary", devices=("dev-000", "dev-001"), max_unproven=1, soak_s=600)
 ALL = Wave(name="all", percent=100, max_unproven=1, soak_s=0)
@@ -49,6 +49,29 @@ def test_a_release_that_a_device_leaves_again_counts_as_failed() -> None:
     crowd.turn()
     assert crowd.rollout.phase is Phase.HALTED
     assert crowd.rollout.members["dev-000"].why == f"active changed back to {OLD.target}"
+
+
+def test_a_refusal_from_an_earlier_attempt_is_no_failure() -> None:
+    for mode in ("run", "shadow"):
+        first = replace(CANARY, mode=mode)
+        crowd = Crowd(plan(first, ALL), reports(4), fates={"dev-000": "silent"})
+        crowd.turn()
+        told = crowd.reports["dev-000"]
+        crowd.reports["dev-000"] = replace(told, rev=told.wanted_rev, slot=refuses(NEW, told.wanted_rev - 1))
+        crowd.turn()
+        assert (crowd.rollout.phase, crowd.rollout.members["dev-000"].outcome) == (Phase.RUNNING, Outcome.OPEN)
+        crowd.reports["dev-000"] = replace(told, rev=told.wanted_rev, slot=refuses(NEW, told.wanted_rev))
+        crowd.turn()
+        assert crowd.rollout.phase is Phase.HALTED
+
+
+def test_a_device_that_runs_the_release_did_not_refuse_it() -> None:
+    crowd = Crowd(plan(CANARY, ALL), reports(4))
+    crowd.turn()
+    told = crowd.reports["dev-000"]
+    crowd.reports["dev-000"] = replace(told, slot=replace(runs(NEW), refused=NEW.target, rev=told.wanted_rev))
+    crowd.turn()
+    assert crowd.rollout.members["dev-000"].outcome is Outcome.COMMITTED
 
 
 def test_a_release_on_trial_is_not_yet_committed() -> None:

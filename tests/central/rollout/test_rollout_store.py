@@ -8,7 +8,7 @@ from edge.central.rollout.plan import Comparison, Outcome, Phase, Rollout, Step
 from edge.central.store.rollouts import Rollouts
 from edge.contract.messages import Shadow, Update, UpdateState
 from edge.errors import InputError
-from tests.central.rollout.crowd import IDLE, NEW, OLD, plan, runs
+from tests.central.rollout.crowd import IDLE, NEW, OLD, plan, refuses, runs
 from tests.central.rollout.depot import Depot
 
 
@@ -69,6 +69,16 @@ def test_a_refusal_in_the_update_rows_halts_and_sends_back(depot: Depot) -> None
     assert made.rollout.members["pi"].why == "too slow"
     ((_, assignment),) = depot.rollouts.assignments()
     assert (assignment.rev, assignment.slots["porch"].target) == (2, OLD.target)
+
+
+def test_a_slot_that_still_tells_of_an_earlier_refusal_halts_nothing(depot: Depot) -> None:
+    depot.beat("pi", refuses(NEW, 4), rev=4)
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    depot.beat("pi", refuses(NEW, 4), rev=5)
+    assert depot.turn().rollout.members["pi"].outcome is Outcome.OPEN
+    depot.beat("pi", refuses(NEW, 5), rev=5)
+    assert depot.turn().rollout.phase is Phase.HALTED
 
 
 def test_the_newest_word_of_a_shadow_counts(depot: Depot) -> None:

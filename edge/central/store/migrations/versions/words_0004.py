@@ -1,0 +1,21 @@
+"""What devices and people say more exactly: by which assignment a slot came to what it tells.
+
+Promises: what is written here never changes; a later step alters it.
+Leaves out: the way back; a backup is the way back.
+Thread: the one that opens the store.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+__all__ = ["down_revision", "revision", "upgrade"]
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Add the columns; what stands there already says nothing of them."""
+    op.add_column("slot", sa.Column("rev", sa.BigInteger, nullable=False, server_default="0"))
