@@ -8,7 +8,7 @@ Thread: main.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,8 @@ from edge.commands.registry_options import registry_option
 from edge.errors import InputError
 
 if TYPE_CHECKING:
-    from edge.central.rollout.plan import Rollout, Step
-    from edge.central.store.rollouts import Rollouts
+    from edge.central.rollout.plan import Rollout
+    from edge.central.store.rollouts import Decide, Rollouts
     from edge.contract.trust import Wanted
 
 __all__ = ["command"]
@@ -115,7 +115,7 @@ def pause(database: str, name: str) -> None:
     """Assign nothing more until `edge rollout resume`; it may still halt."""
     from edge.central.rollout.engine import pause as order
 
-    _order(database, name, order)
+    _order(database, name, lambda rollout, _: order(rollout))
 
 
 @command.command()
@@ -125,7 +125,7 @@ def resume(database: str, name: str) -> None:
     """Go on after a pause."""
     from edge.central.rollout.engine import resume as order
 
-    _order(database, name, order)
+    _order(database, name, lambda rollout, _: order(rollout))
 
 
 @command.command()
@@ -135,7 +135,7 @@ def approve(database: str, name: str) -> None:
     """Let the wave that goes on end without the proof it lacks."""
     from edge.central.rollout.engine import approve as order
 
-    _order(database, name, order)
+    _order(database, name, lambda rollout, _: order(rollout))
 
 
 @command.command()
@@ -146,12 +146,12 @@ def abort(database: str, name: str, why: str) -> None:
     """End it for good; devices go back to what they ran, unless it was made with --stay."""
     from edge.central.rollout.engine import abort as order
 
-    _order(database, name, lambda rollout: order(rollout, why))
+    _order(database, name, lambda rollout, reports: order(rollout, reports, why))
 
 
-def _order(database: str, name: str, order: Callable[[Rollout], Step]) -> None:
+def _order(database: str, name: str, order: Decide) -> None:
     with _opened(database) as rollouts:
-        made = rollouts.turn(name, lambda rollout, _: order(rollout), SystemClock().wall_ms(), getpass.getuser())
+        made = rollouts.turn(name, order, SystemClock().wall_ms(), getpass.getuser())
     click.echo(f"rollout {name}: {made.decisions[0].text}")
 
 

@@ -14,13 +14,12 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from edge.central.rollout.cohort import parse_cohort
-from edge.central.rollout.judging import halt_reason, is_candidate, is_of_cohort, obstacle, share_of
+from edge.central.rollout.judging import halt_reason, is_candidate, is_of_cohort, is_to_go_back, obstacle, share_of
 from edge.central.rollout.outcomes import NOBODY, Tally, judged, tallied
 from edge.central.rollout.plan import (
     Assign,
     Decision,
     Member,
-    Outcome,
     Phase,
     Plan,
     Report,
@@ -96,14 +95,14 @@ def approve(rollout: Rollout) -> Step:
     return _by_hand(replace(rollout, approved=rollout.wave, asks=""), "approved", f"wave {wave.name} approved{waived}")
 
 
-def abort(rollout: Rollout, why: str) -> Step:
-    """End it for good, and send devices back where the plan says so.
+def abort(rollout: Rollout, reports: Iterable[Report], why: str) -> Step:
+    """End it for good, and send devices back where the plan says so and nobody else has assigned their slot since.
 
     Raises:
         InputError: it has ended.
     """
     _only(rollout, set(Phase) - ENDED, "aborted")
-    return _end(rollout, Phase.ABORTED, why or "by hand")
+    return _end(rollout, {report.device: report for report in reports}, Phase.ABORTED, why or "by hand")
 
 
 def _only(rollout: Rollout, phases: set[Phase], what: str) -> None:
@@ -162,7 +161,7 @@ def _halt_or_advance(rollout: Rollout, by_device: Mapping[str, Report], now_ms: 
             rollout = following
             decisions.append(decision)
     if fault is not None:
-        ended = _end(rollout, Phase.HALTED, fault)
+        ended = _end(rollout, by_device, Phase.HALTED, fault)
         return replace(ended, decisions=(*decisions, *ended.decisions))
     return Step(rollout=rollout, decisions=tuple(decisions))
 
@@ -224,12 +223,11 @@ def _active(report: Report) -> Wanted:
     return Wanted(target=target, sha256=sha256, size_bytes=0)
 
 
-def _end(rollout: Rollout, phase: Phase, why: str) -> Step:
-    plan = rollout.plan
+def _end(rollout: Rollout, by_device: Mapping[str, Report], phase: Phase, why: str) -> Step:
     back = [
         Assign(device=device, wanted=member.before)
         for device, member in sorted(rollout.members.items())
-        if plan.is_returning and member.outcome is not Outcome.LEFT and member.before.target != plan.wanted.target
+        if is_to_go_back(member, by_device.get(device), rollout.plan)
     ]
     decisions = [Decision(what=phase.value, text=f"{why}; {count_of(len(back), 'device')} sent back")]
     decisions.extend(

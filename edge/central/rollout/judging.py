@@ -16,7 +16,16 @@ from edge.central.rollout.outcomes import NOBODY, Tally
 from edge.central.rollout.plan import Member, Outcome, Plan, Report, Rollout, Wave
 from edge.central.rollout.words import count_of, excluded_above, in_words
 
-__all__ = ["Obstacle", "evidence", "halt_reason", "is_candidate", "is_of_cohort", "obstacle", "share_of"]
+__all__ = [
+    "Obstacle",
+    "evidence",
+    "halt_reason",
+    "is_candidate",
+    "is_of_cohort",
+    "is_to_go_back",
+    "obstacle",
+    "share_of",
+]
 
 _SPAN = 1 << 64
 
@@ -58,6 +67,17 @@ def is_candidate(report: Report, member: Member | None, rollout: Rollout) -> boo
     percent = max(each.percent for each in begun)
     # Without a digest where it changes nothing: the last wave asks for every device.
     return percent >= 100 or share_of(plan.id, report.device) * 100 < percent  # noqa: PLR2004 - all of them
+
+
+def is_to_go_back(member: Member, report: Report | None, plan: Plan) -> bool:
+    """Whether a rollout that ends early sends this device back: never where another word than its own counts now."""
+    return (
+        plan.is_returning
+        and report is not None
+        and report.holder == plan.id
+        and member.outcome is not Outcome.LEFT
+        and member.before.target != plan.wanted.target
+    )
 
 
 def evidence(plan: Plan, wave: int, tallies: Mapping[int, Tally]) -> Tally:

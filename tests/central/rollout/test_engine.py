@@ -153,8 +153,24 @@ def test_what_a_person_assigned_is_left_alone() -> None:
     crowd.reports["dev-001"] = replace(crowd.reports["dev-001"], holder="", wanted_rev=9)
     crowd.turn()
     assert crowd.rollout.members["dev-001"].outcome is Outcome.LEFT
-    told = abort(crowd.rollout, "by hand").assignments
+    told = abort(crowd.rollout, crowd.reports.values(), "by hand").assignments
     assert sorted(each.device for each in told) == ["dev-000", "dev-002"]
+
+
+def test_a_rollout_that_ends_overrules_nobody_who_assigned_the_slot_meanwhile() -> None:
+    crowd = Crowd(plan(CANARY, ALL), reports(4), fates={"dev-000": "bad"})
+    crowd.turn()
+    crowd.reports["dev-000"] = replace(crowd.reports["dev-000"], holder="", wanted_rev=9)
+    told = abort(crowd.rollout, crowd.reports.values(), "by hand").assignments
+    assert [each.device for each in told] == ["dev-001"]
+    lenient = replace(CANARY, max_failed=0.5)
+    crowd = Crowd(plan(lenient, replace(ALL, max_failed=0.1)), reports(4), fates={"dev-000": "bad"})
+    crowd.turn()
+    crowd.turn()
+    assert crowd.rollout.members["dev-000"].outcome is Outcome.FAILED
+    crowd.reports["dev-000"] = replace(crowd.reports["dev-000"], holder="", wanted_rev=9)
+    assert crowd.until_quiet() is Phase.HALTED
+    assert [each.device for each in crowd.steps[-1].assignments] == ["dev-001"]
 
 
 def test_pinned_and_other_devices_are_not_assigned() -> None:
@@ -181,7 +197,7 @@ def test_a_paused_rollout_assigns_nothing_and_still_halts() -> None:
 
 
 def test_an_ended_rollout_does_nothing_and_takes_no_order() -> None:
-    ended = abort(Crowd(plan(ALL), reports(1)).rollout, "").rollout
+    ended = abort(Crowd(plan(ALL), reports(1)).rollout, (), "").rollout
     made = step(ended, reports(3).values(), BEGIN_MS + 1)
     assert (made.rollout, made.assignments) == (ended, ())
     with pytest.raises(InputError, match="rollout autumn is aborted and cannot be paused; only one that is running"):
