@@ -48,8 +48,7 @@ def is_of_cohort(report: Report, cohort: Cohort) -> bool:
     """Whether this rollout is for the device at all: it told of the slot, nobody pinned it, the conditions hold."""
     return (
         report.slot is not None
-        and not report.slot.pinned
-        and not report.is_pinned
+        and not report.is_locked
         and not report.is_held
         and cohort.holds(report.facts, report.labels)
     )
@@ -70,11 +69,12 @@ def is_candidate(report: Report, member: Member | None, rollout: Rollout) -> boo
 
 
 def is_to_go_back(member: Member, report: Report | None, plan: Plan) -> bool:
-    """Whether a rollout that ends early sends this device back: never where another word than its own counts now."""
+    """Whether a rollout that ends early sends this device back: never where a person's or another's word counts now."""
     return (
         plan.is_returning
         and report is not None
         and report.holder == plan.id
+        and not report.is_locked
         and member.outcome is not Outcome.LEFT
         and member.before.target != plan.wanted.target
     )

@@ -60,6 +60,8 @@ def judged(member: Member, report: Report, plan: Plan, now_ms: int) -> Member:
     if member.seen_ms is None and report.last_ms is not None and report.last_ms > member.assigned_ms:
         member = msgspec.structs.replace(member, seen_ms=report.last_ms)
     outcome, why = _outcome(member, report, plan)
+    if outcome is not Outcome.COMMITTED and report.is_locked and not _is_refused(report, plan):
+        return _decided(member, Outcome.LEFT, "a person pinned this slot", now_ms)
     if outcome is Outcome.OPEN and member.seen_ms is not None:
         deadline_s = plan.waves[member.wave].deadline_s
         if now_ms - member.seen_ms > deadline_s * 1000:
@@ -97,18 +99,28 @@ def _decided(member: Member, outcome: Outcome, why: str, now_ms: int) -> Member:
 
 
 def _outcome(member: Member, report: Report, plan: Plan) -> tuple[Outcome, str]:
-    if report.refusal is not None:
-        return Outcome.FAILED, report.refusal or "refused"
     slot = report.slot
+    if _is_refused(report, plan):
+        return Outcome.FAILED, report.refusal or (slot.why if slot is not None else "") or "refused"
     if slot is None:
         return member.outcome, member.why
-    target = plan.wanted.target
-    is_about_this = slot.rev == report.wanted_rev  # a slot remembers what it refused before, too
-    if is_about_this and slot.refused == target and slot.coming != target and not _runs(slot, plan):
-        return Outcome.FAILED, slot.why or "refused"
     if member.mode == "shadow":
         return _compared(member, report.shadow, plan)
     return _committed(member, slot, plan, is_told=report.rev >= report.wanted_rev)
+
+
+def _is_refused(report: Report, plan: Plan) -> bool:
+    """Whether the device refused or rolled back just this assignment, by its update rows or by what its slot tells."""
+    if report.refusal is not None:
+        return True
+    slot, target = report.slot, plan.wanted.target
+    return (
+        slot is not None
+        and slot.rev == report.wanted_rev  # a slot remembers what it refused before, too
+        and slot.refused == target
+        and slot.coming != target
+        and not _runs(slot, plan)
+    )
 
 
 def _committed(member: Member, slot: SlotState, plan: Plan, *, is_told: bool) -> tuple[Outcome, str]:

@@ -95,7 +95,7 @@ class Outcome(str, Enum):
     COMMITTED = "committed"  # active after its trial, by its own heartbeat
     FAILED = "failed"  # rejected, rolled back, or active changed back
     UNKNOWN = "unknown"  # seen with its assignment, and nothing came of it in time
-    LEFT = "left"  # someone else's assignment took the slot
+    LEFT = "left"  # someone else assigned the slot, or pinned it before it had an outcome
 
 
 class Member(Struct, frozen=True, kw_only=True):
@@ -155,6 +155,11 @@ class Report(Struct, frozen=True, kw_only=True):
     is_pinned: bool = False  # by a person, at the centre
     refusal: str | None = None
     shadow: Comparison | None = None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a person holds the slot, here or at the device: no assignment moves it."""
+        return self.is_pinned or (self.slot is not None and self.slot.pinned)
 
 
 class Assign(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from edge.central.rollout.engine import abort, approve, pause, resume, step
 from edge.central.rollout.plan import Outcome, Phase, Wave, decode_plan, encode_plan
 from edge.contract.messages import SlotState, UpdateState
 from edge.errors import InputError
-from tests.central.rollout.crowd import BEGIN_MS, NEW, OLD, Crowd, plan, refuses, reports, runs
+from tests.central.rollout.crowd import BEGIN_MS, IDLE, NEW, OLD, Crowd, plan, refuses, reports, runs
 
 CANARY = Wave(name="canary", devices=("dev-000", "dev-001"), max_unproven=1, soak_s=600)
 ALL = Wave(name="all", percent=100, max_unproven=1, soak_s=0)
@@ -171,6 +171,29 @@ def test_a_rollout_that_ends_overrules_nobody_who_assigned_the_slot_meanwhile() 
     crowd.reports["dev-000"] = replace(crowd.reports["dev-000"], holder="", wanted_rev=9)
     assert crowd.until_quiet() is Phase.HALTED
     assert [each.device for each in crowd.steps[-1].assignments] == ["dev-001"]
+
+
+@pytest.mark.parametrize("where", ["at the centre", "at the device"])
+def test_a_slot_that_is_pinned_after_it_was_assigned_is_left_alone(where: str) -> None:
+    crowd = Crowd(plan(CANARY, ALL), reports(4), fates={"dev-000": "silent"})
+    crowd.turn()
+    told = crowd.reports["dev-000"]
+    at_centre = where == "at the centre"
+    crowd.reports["dev-000"] = replace(told, is_pinned=at_centre, slot=replace(IDLE, pinned=not at_centre))
+    assert crowd.until_quiet() is Phase.DONE
+    assert crowd.rollout.members["dev-000"].outcome is Outcome.LEFT
+    assert "dev-000" not in {each.device for each in abort(crowd.rollout, crowd.reports.values(), "").assignments}
+
+
+def test_a_pin_hides_no_refusal_and_takes_no_committed_device_away() -> None:
+    crowd = Crowd(plan(ALL), reports(2), fates={"dev-000": "bad"})
+    crowd.turn()
+    for device in ("dev-000", "dev-001"):
+        crowd.reports[device] = replace(crowd.reports[device], is_pinned=True)
+    crowd.turn()
+    members = crowd.rollout.members
+    assert (members["dev-000"].outcome, members["dev-001"].outcome) == (Outcome.FAILED, Outcome.COMMITTED)
+    assert crowd.steps[-1].assignments == ()
 
 
 def test_pinned_and_other_devices_are_not_assigned() -> None:
