@@ -42,16 +42,20 @@ def begin(plan: Plan, now_ms: int) -> Step:
     return Step(rollout=Rollout(plan=plan, wave_ms=now_ms), decisions=(decision,))
 
 
-def step(rollout: Rollout, reports: Iterable[Report], now_ms: int) -> Step:
+def step(rollout: Rollout, reports: Iterable[Report], now_ms: int, *, since_ms: int = 0) -> Step:
     """What follows from these reports, one a device, at this moment (wall milliseconds).
 
-    Call it on every report and from time to time; a rollout that has ended comes back as it is.
+    Call it on every report and from time to time; a rollout that has ended comes back as it is. `since_ms`: since when
+    devices can be heard and the clock has not jumped; no deadline counts from before. A moment that lies ahead of
+    `now_ms` comes of a clock that was set back, and is taken for now.
     """
     if rollout.phase in ENDED:
         return Step(rollout=rollout)
     by_device = {report.device: report for report in sorted(reports, key=lambda report: report.device)}
-    counted = _count(rollout, by_device, now_ms)
-    moved = _halt_or_advance(counted.rollout, by_device, now_ms)
+    if rollout.wave_ms > now_ms:
+        rollout = replace(rollout, wave_ms=now_ms)
+    counted = _count(rollout, by_device, now_ms, since_ms)
+    moved = _halt_or_advance(counted.rollout, by_device, now_ms, since_ms)
     assigned = Step(rollout=moved.rollout)
     if moved.rollout.phase in {Phase.RUNNING, Phase.DONE}:
         assigned = _assign(moved.rollout, by_device, now_ms)
@@ -117,15 +121,12 @@ def _by_hand(rollout: Rollout, what: str, text: str) -> Step:
     return Step(rollout=rollout, decisions=(Decision(what=what, text=text),))
 
 
-def _count(rollout: Rollout, by_device: Mapping[str, Report], now_ms: int) -> Step:
+def _count(rollout: Rollout, by_device: Mapping[str, Report], now_ms: int, since_ms: int) -> Step:
     members = dict(rollout.members)
     changed, decisions = [], []
     for device in sorted(members):
-        report = by_device.get(device)
-        if report is None:
-            continue
         before = members[device]
-        after = judged(before, report, rollout.plan, now_ms)
+        after = judged(before, by_device.get(device), rollout.plan, now_ms, since_ms)
         if after is before:
             continue
         members[device] = after
@@ -141,14 +142,16 @@ def _tallies(rollout: Rollout, by_device: Mapping[str, Report]) -> dict[int, Tal
     return tallied((member, by_device.get(device)) for device, member in rollout.members.items())
 
 
-def _halt_or_advance(rollout: Rollout, by_device: Mapping[str, Report], now_ms: int) -> Step:
+def _halt_or_advance(rollout: Rollout, by_device: Mapping[str, Report], now_ms: int, since_ms: int) -> Step:
     tallies = _tallies(rollout, by_device)
     decisions: list[Decision] = []
     fault = halt_reason(rollout.plan, rollout.wave, tallies)
     while fault is None and rollout.phase is Phase.RUNNING:
         present, absent = _candidates(rollout, by_device)
         is_empty = not present and not absent and rollout.wave not in tallies
-        hindrance = obstacle(rollout, tallies, is_empty=is_empty, has_candidates=bool(present), now_ms=now_ms)
+        hindrance = obstacle(
+            rollout, tallies, is_empty=is_empty, has_candidates=bool(present), now_ms=now_ms, since_ms=since_ms
+        )
         if hindrance is not None:
             asks = hindrance.text if hindrance.is_for_a_person else ""
             if asks and asks != rollout.asks:

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _SPAN = 1 << 64
+_HEARING_S = 180.0  # a device tells of itself every half minute or so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +117,12 @@ def halt_reason(plan: Plan, wave: int, tallies: Mapping[int, Tally]) -> str | No
 
 
 def obstacle(
-    rollout: Rollout, tallies: Mapping[int, Tally], *, is_empty: bool, has_candidates: bool, now_ms: int
+    rollout: Rollout, tallies: Mapping[int, Tally], *, is_empty: bool, has_candidates: bool, now_ms: int, since_ms: int
 ) -> Obstacle | None:
-    """What keeps the wave that goes on from being over; None: it is."""
+    """What keeps the wave that goes on from being over; None: it is.
+
+    Devices that went wrong while nobody could hear them get `_HEARING_S` from `since_ms` on to say so.
+    """
     number, plan = rollout.wave, rollout.plan
     wave, own = plan.waves[number], tallies.get(number, NOBODY)
     is_last = number == len(plan.waves) - 1
@@ -128,8 +132,9 @@ def obstacle(
         return Obstacle(text=f"{count_of(own.in_flight, 'device')} on the way")
     if is_empty and not is_last:
         return None  # nobody of the cohort belongs to it: nothing was at risk, and nothing learned
-    rest_s = max(rollout.wave_ms, own.last_ms) / 1000 + wave.soak_s - now_ms / 1000
-    if rest_s > 0:
+    soaked_s = max(rollout.wave_ms, own.last_ms) / 1000 + wave.soak_s
+    heard_s = since_ms / 1000 + min(wave.soak_s, _HEARING_S)
+    if now_ms / 1000 < max(soaked_s, heard_s):
         return Obstacle(text="soaking")
     if rollout.approved >= number:
         return None

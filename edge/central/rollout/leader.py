@@ -3,6 +3,7 @@
 Promises: what was decided is committed before any of it is signed; what no broker has confirmed is signed and published
 again, after a crash, a lost connection and a broker that forgot. Doing so twice is harmless: the revision is the same.
 A signature that cannot be made now is tried again, and nothing else waits for it.
+Deadlines count only while devices can be heard: not over an outage, a restart or a clock that jumped.
 Leaves out: deciding (`engine`), tables (`central.store.rollouts`), keys (`central.registry`).
 Thread: `leader`; the wire's thread only leaves notes.
 """
@@ -29,6 +30,7 @@ __all__ = ["Leader", "Signer"]
 _log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
+_JUMP_MS = 10_000.0  # of the wall clock against the steady one; the hourly trim of a time service is far below
 
 
 class Signer(Protocol):
@@ -53,6 +55,8 @@ class Leader:
         self._backoff = Backoff(_TICK_S, 30.0)
         self._acked: deque[int] = deque()
         self._sent: dict[int, tuple[int, int]] = {}  # by token: key and revision
+        self._since_ms: int | None = None  # when devices began to be heard
+        self._offset_ms = 0.0  # of the wall clock against the steady one
 
     @property
     def failure(self) -> BaseException | None:
@@ -88,12 +92,22 @@ class Leader:
             InputError: nothing can be signed.
         """
         self._note_acks()
+        since_ms = self._heard_since_ms()
         for name in self._rollouts.going():
             now_ms = self._clock.wall_ms()
-            made = self._rollouts.turn(name, partial(step, now_ms=now_ms), now_ms)
+            made = self._rollouts.turn(name, partial(step, now_ms=now_ms, since_ms=since_ms), now_ms)
             for decision in made.decisions:
                 _log.info("rollout %s: %s %s %s", name, decision.what, decision.device, decision.text)
         return self._publish()
+
+    def _heard_since_ms(self) -> int:
+        now_ms = self._clock.wall_ms()
+        offset_ms = now_ms - self._clock.monotonic_s() * 1000
+        has_jumped = abs(offset_ms - self._offset_ms) > _JUMP_MS
+        self._offset_ms = offset_ms
+        if self._since_ms is None or has_jumped or self._joined.is_set() or not self._wire.is_connected:
+            self._since_ms = now_ms
+        return self._since_ms
 
     def _note_acks(self) -> None:
         confirmed: dict[int, int] = {}

@@ -50,21 +50,22 @@ class Tally:
 NOBODY = Tally()
 
 
-def judged(member: Member, report: Report, plan: Plan, now_ms: int) -> Member:
-    """The member as this report leaves it; the very same object where nothing changed."""
-    if member.outcome in {Outcome.FAILED, Outcome.LEFT}:
+def judged(member: Member, report: Report | None, plan: Plan, now_ms: int, since_ms: int) -> Member:
+    """The member as this report leaves it; the very same object where nothing changed. Times as `engine.step`."""
+    member = _not_ahead(member, now_ms)
+    if report is None or member.outcome in {Outcome.FAILED, Outcome.LEFT}:
         return member
     if report.holder != plan.id:
         who = f"rollout {report.holder}" if report.holder else "a person"
         return _decided(member, Outcome.LEFT, f"{who} assigned this slot", now_ms)
-    if member.seen_ms is None and report.last_ms is not None and report.last_ms > member.assigned_ms:
+    if member.seen_ms is None and report.last_ms is not None and member.assigned_ms < report.last_ms <= now_ms:
         member = msgspec.structs.replace(member, seen_ms=report.last_ms)
     outcome, why = _outcome(member, report, plan)
     if outcome is not Outcome.COMMITTED and report.is_locked and not _is_refused(report, plan):
         return _decided(member, Outcome.LEFT, "a person pinned this slot", now_ms)
     if outcome is Outcome.OPEN and member.seen_ms is not None:
         deadline_s = plan.waves[member.wave].deadline_s
-        if now_ms - member.seen_ms > deadline_s * 1000:
+        if now_ms - max(member.seen_ms, since_ms) > deadline_s * 1000:
             outcome, why = Outcome.UNKNOWN, f"no outcome within {deadline_s:g} s of being seen"
     return member if outcome is member.outcome else _decided(member, outcome, why, now_ms)
 
@@ -92,6 +93,18 @@ def tallied(members: Iterable[tuple[Member, Report | None]]) -> dict[int, Tally]
         wave: Tally(committed=c, failed=f, unknown=u, in_flight=i, waiting=w, last_ms=last_ms)
         for wave, (c, f, u, i, w, last_ms) in counts.items()
     }
+
+
+def _not_ahead(member: Member, now_ms: int) -> Member:
+    """The same with no moment after `now_ms`: counted from one, soak, rate and deadline would wait for it."""
+    if max(member.assigned_ms, member.seen_ms or 0, member.outcome_ms) <= now_ms:
+        return member
+    return msgspec.structs.replace(
+        member,
+        assigned_ms=min(member.assigned_ms, now_ms),
+        seen_ms=None if member.seen_ms is None else min(member.seen_ms, now_ms),
+        outcome_ms=min(member.outcome_ms, now_ms),
+    )
 
 
 def _decided(member: Member, outcome: Outcome, why: str, now_ms: int) -> Member:

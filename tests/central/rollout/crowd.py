@@ -61,10 +61,10 @@ class Crowd:
     def __post_init__(self) -> None:
         self.rollout: Rollout = begin(self.plan, self.now_ms).rollout
 
-    def turn(self, seconds: float = 60) -> Step:
+    def turn(self, seconds: float = 60, *, since_ms: int = 0) -> Step:
         """Let time pass, step once, and let devices follow what they were told."""
         self.now_ms += round(seconds * 1000)
-        made = step(self.rollout, self.reports.values(), self.now_ms)
+        made = step(self.rollout, self.reports.values(), self.now_ms, since_ms=since_ms)
         self.take(made)
         return made
 

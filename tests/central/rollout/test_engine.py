@@ -122,6 +122,60 @@ def test_rate_and_devices_in_flight_stay_below_their_limits() -> None:
     assert len(crowd.told) == 3
 
 
+def test_a_clock_that_is_set_back_delays_neither_rate_nor_soak_nor_deadline() -> None:
+    fleet = {name: replace(each, last_ms=BEGIN_MS) for name, each in reports(30).items()}
+    crowd = Crowd(plan(replace(ALL, rate_per_min=7)), fleet)
+    crowd.turn()
+    assert len(crowd.told) == 7
+    crowd.turn(-3600)
+    crowd.turn(61)
+    assert len(crowd.told) == 14
+    crowd = Crowd(plan(CANARY, ALL), reports(4), fates={"dev-000": "silent"})
+    crowd.turn()
+    crowd.turn()
+    crowd.turn(-86_400)
+    crowd.turn(3500)
+    assert crowd.rollout.phase is Phase.RUNNING
+    crowd.turn(200)
+    assert crowd.rollout.phase is Phase.HALTED
+    crowd = Crowd(plan(CANARY, ALL), reports(4))
+    crowd.turn()
+    crowd.turn()
+    crowd.turn(-86_400)
+    crowd.turn(590)
+    assert len(crowd.told) == 2
+    crowd.turn(20)
+    assert len(crowd.told) == 4
+
+
+def test_a_heartbeat_from_before_the_clock_was_set_back_is_no_sign_of_life() -> None:
+    fleet = {name: replace(each, last_ms=BEGIN_MS + 3_600_000) for name, each in reports(1).items()}
+    crowd = Crowd(plan(ALL), fleet, fates={"dev-000": "silent"})
+    crowd.turn()
+    crowd.reports["dev-000"] = replace(crowd.reports["dev-000"], last_ms=BEGIN_MS + 3_600_000)
+    crowd.turn()
+    assert crowd.rollout.members["dev-000"].seen_ms is None
+
+
+def test_no_deadline_and_no_soak_ends_while_nobody_can_be_heard() -> None:
+    crowd = Crowd(plan(CANARY, ALL), reports(4), fates={"dev-000": "silent"})
+    crowd.turn()
+    crowd.turn()
+    crowd.turn(86_400, since_ms=crowd.now_ms + 86_000_000)
+    assert crowd.rollout.phase is Phase.RUNNING
+    crowd.turn(3700, since_ms=crowd.now_ms)
+    assert crowd.rollout.phase is Phase.HALTED
+    crowd = Crowd(plan(CANARY, ALL), reports(4))
+    crowd.turn()
+    crowd.turn()
+    since_ms = crowd.now_ms + 86_400_000
+    crowd.turn(86_400, since_ms=since_ms)
+    crowd.turn(170, since_ms=since_ms)
+    assert len(crowd.told) == 2
+    crowd.turn(11, since_ms=since_ms)
+    assert len(crowd.told) == 4
+
+
 def test_a_small_wave_asks_a_person_and_says_what_it_proves() -> None:
     first = Wave(name="first", percent=50, max_unproven=0.1, soak_s=0)
     crowd = Crowd(plan(first, ALL), reports(10))

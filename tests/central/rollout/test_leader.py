@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from edge.central.rollout.leader import Leader
 from edge.contract.topics import DeviceTopics
 from edge.contract.trust import Assignment, decode_assignment, decode_signed, encode_assignment
@@ -105,6 +107,55 @@ def test_a_broker_that_is_away_or_full_is_waited_for_while_decisions_go_on(depot
     assert leader.step() == 0
     wire.is_full = False
     assert leader.step() == 1
+
+
+def fallen_silent(depot: Depot, wire: Retainer) -> Leader:
+    """Its device was seen with an assignment, and the deadline is near."""
+    leader = leader_of(depot, wire)
+    leader.step()
+    depot.beat("pi")
+    leader.step()
+    depot.centre.clock.advance(3590)
+    leader.step()
+    return leader
+
+
+def phase_of(depot: Depot) -> str:
+    return depot.rollouts.load("autumn").phase.value
+
+
+def test_a_silent_device_halts_at_its_deadline(depot: Depot) -> None:
+    wire = begun(depot)
+    leader = fallen_silent(depot, wire)
+    assert phase_of(depot) == "running"
+    depot.centre.clock.advance(20)
+    leader.step()
+    assert phase_of(depot) == "halted"
+
+
+@pytest.mark.parametrize("trouble", ["restart", "outage", "reconnect", "jump"])
+def test_time_in_which_no_device_can_be_heard_brings_no_deadline(depot: Depot, trouble: str) -> None:
+    wire = begun(depot)
+    leader = fallen_silent(depot, wire)
+    if trouble == "restart":
+        depot.centre.clock.advance(86_400)
+        leader = leader_of(depot, wire)
+    elif trouble == "outage":
+        wire.is_connected = False
+        for _ in range(3):
+            depot.centre.clock.advance(3000)
+            leader.step()
+        wire.is_connected = True
+    elif trouble == "reconnect":
+        depot.centre.clock.advance(60)
+        leader.connected()
+    else:
+        depot.centre.clock.set_wall_ms(depot.now_ms + 86_400_000)
+    leader.step()
+    assert phase_of(depot) == "running"
+    depot.centre.clock.advance(3601)
+    leader.step()
+    assert phase_of(depot) == "halted"
 
 
 def test_a_rollout_ends_by_the_word_of_its_devices(depot: Depot) -> None:
