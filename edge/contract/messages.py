@@ -202,6 +202,7 @@ class State(Struct, frozen=True, kw_only=True, omit_defaults=True):
     session: int
     epoch: int
     made_ms: int = 0
+    every_s: float = 0.0  # seconds to the next one, so that silence can be told from patience; 0: not told
     next_seq: int = 0
     settled: int = 0
     version: str = ""

@@ -339,6 +339,7 @@ class Session:
             next_seq=waiting.next_seq,
             settled=waiting.settled,
             made_ms=self._clock.wall_ms(),
+            every_s=self._state_every_s,
             backlog_rows=waiting.rows,
             backlog_bytes=waiting.size_bytes,
         )

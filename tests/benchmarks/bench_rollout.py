@@ -35,8 +35,8 @@ def main() -> None:
         rollouts = Rollouts.open(url)
         with rollouts.transaction() as database:
             database.executemany(
-                "INSERT INTO device (id, fleet, name, first_ms, last_ms, is_online) VALUES (?, 'farm', ?, 0, 0, 1)",
-                list(enumerate(fleet)),
+                "INSERT INTO device (id, fleet, name, first_ms, last_ms, is_online) VALUES (?, 'farm', ?, 0, ?, 1)",
+                [(key, name, BEGIN_MS) for key, name in enumerate(fleet)],
             )
             database.executemany(
                 "INSERT INTO slot VALUES (?, 'porch', 'idle', ?, ?, '', '', '', '', 0, 0)",

@@ -177,7 +177,7 @@ def test_tables_of_the_first_version_are_brought_up_to_date_with_all_rows(centre
     with closing(sqlite3.connect(centre.folder / "central.db")) as database, database:
         for name in set(METADATA.tables) - {"conflict", "device", "epoch", "gap", "incident", "row"}:
             database.execute(f"DROP TABLE {name}")
-        for table, column in (("epoch", "settled"), ("device", "board"), ("device", "rev")):
+        for table, column in (("epoch", "settled"), ("device", "board"), ("device", "rev"), ("device", "every_ms")):
             database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         database.execute("UPDATE alembic_version SET version_num = '0001'")
     Store.open(centre.url).close()

@@ -1,7 +1,8 @@
 """Who is there: births, deaths and twins.
 
 Promises: a death is believed only for the session of the last birth (the will of an earlier run may come late); a kept
-state proves nothing about now; two sessions that take turns are two devices.
+state proves nothing about now, and neither does one that fell due several times without a word; two sessions that take
+turns are two devices.
 What slots run is kept from the last birth; a death says nothing of it.
 Leaves out: rows and receipts (`write`).
 Thread: the writer's, inside its transaction.
@@ -17,14 +18,19 @@ import msgspec
 from edge.central.store.arrived import StateSeen
 from edge.contract.messages import State
 
-__all__ = ["Presence", "note_state"]
+__all__ = ["Presence", "is_there", "note_state"]
 
 # One return happens in health: a broker may deliver an old birth again after a reconnect. A twin goes on for ever.
 _RETURNS_OF_A_TWIN = 2
+# A device that lost power together with its broker left no death. It speaks every half minute, or as often as it says.
+_STALE_MS = 180_000
+_MISSED = 3
+_LONGEST_S = 86_400.0
 
 _BIRTH = """
 UPDATE device SET is_online = 1, session = ?, session_before = ?, returns = ?, epoch = ?, next_seq = ?,
-  backlog_rows = ?, backlog_bytes = ?, version = ?, state = ?, board = ?, rev = ?, last_ms = coalesce(?, last_ms)
+  backlog_rows = ?, backlog_bytes = ?, version = ?, state = ?, board = ?, rev = ?, every_ms = ?,
+  last_ms = coalesce(?, last_ms)
   WHERE id = ?
 """
 _DEATH = """
@@ -48,6 +54,15 @@ class Presence(Enum):
     CLONED = "cloned"
 
 
+def is_there(*, is_online: bool, last_ms: int | None, every_ms: int, now_ms: int) -> bool:
+    """Whether a device whose last state was a birth is there now: it spoke within three of its periods, or 180 s.
+
+    A moment far ahead comes of a clock that was set back, and says no more than one long ago.
+    """
+    patience_ms = max(_STALE_MS, _MISSED * every_ms)
+    return is_online and last_ms is not None and abs(now_ms - last_ms) < patience_ms
+
+
 def note_state(database: sqlite3.Connection, device: int, seen: StateSeen, now_ms: int) -> Presence:
     """Store a birth or a death."""
     session, before, returns = database.execute(
@@ -68,7 +83,8 @@ def note_state(database: sqlite3.Connection, device: int, seen: StateSeen, now_m
         _BIRTH,
         (
             *(state.session, before, returns, state.epoch, state.next_seq, state.backlog_rows, state.backlog_bytes),
-            *(state.version, seen.raw, msgspec.json.encode(state.board).decode(), state.trust.rev, last_ms, device),
+            *(state.version, seen.raw, msgspec.json.encode(state.board).decode(), state.trust.rev),
+            *(round(1000 * min(max(0.0, state.every_s), _LONGEST_S)), last_ms, device),
         ),
     )
     _note_slots(database, device, state)

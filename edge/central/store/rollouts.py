@@ -36,6 +36,7 @@ from edge.central.rollout.plan import (
     encode_wanted,
 )
 from edge.central.store.database import open_editor, path_of, translating
+from edge.central.store.presence import is_there
 from edge.contract.messages import SlotState, UpdateState
 from edge.contract.trust import Assignment, Wanted
 from edge.errors import InputError
@@ -48,7 +49,7 @@ __all__ = ["Decide", "Rollouts"]
 Decide = Callable[[Rollout, Iterable[Report]], Step]
 
 _REPORTS = """
-SELECT d.name, d.version, d.board, d.last_ms, d.is_online, d.rev,
+SELECT d.name, d.version, d.board, d.last_ms, d.is_online, d.every_ms, d.rev,
   s.state, s.active, s.active_sha256, s.previous, s.coming, s.refused, s.why, s.pinned, s.rev,
   coalesce(w.rev, 0), coalesce(w.rollout, ''), h.phase, p.slot IS NOT NULL,
   (SELECT u.why FROM update_step u WHERE u.device = d.id AND u.slot = w.slot AND u.rev = w.rev
@@ -150,7 +151,7 @@ class Rollouts:
         """
         with self.transaction() as database:
             before = _load(database, name)
-            made = decide(before, _reports(database, before.plan))
+            made = decide(before, _reports(database, before.plan, now_ms))
             if made.rollout is not before or made.decisions or made.assignments:
                 _write(database, made, now_ms, who)
         return made
@@ -166,10 +167,10 @@ class Rollouts:
             )
             return tuple(str(name) for (name,) in found)
 
-    def reports(self, plan: Plan) -> tuple[Report, ...]:
+    def reports(self, plan: Plan, now_ms: int) -> tuple[Report, ...]:
         """What is known of each device of the fleet now."""
         with self.transaction() as database:
-            return tuple(_reports(database, plan))
+            return tuple(_reports(database, plan, now_ms))
 
     def log(self, name: str) -> tuple[tuple[int, str, str, str, str], ...]:
         """Its lines, oldest first: wall milliseconds, what, device, who, text."""
@@ -256,19 +257,21 @@ def _load(database: sqlite3.Connection, name: str) -> Rollout:
     )
 
 
-def _reports(database: sqlite3.Connection, plan: Plan) -> list[Report]:
+def _reports(database: sqlite3.Connection, plan: Plan, now_ms: int) -> list[Report]:
     labels: dict[str, dict[str, str]] = {}
     for device, name, value in database.execute(_LABELS, (plan.fleet,)):
         labels.setdefault(device, {})[name] = value
     values = {"fleet": plan.fleet, "slot": plan.slot, "rollout": plan.id}
-    return [_report(found, plan.fleet, labels.get(found[0], {})) for found in database.execute(_REPORTS, values)]
+    return [
+        _report(found, plan.fleet, labels.get(found[0], {}), now_ms) for found in database.execute(_REPORTS, values)
+    ]
 
 
-def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str]) -> Report:
-    device, version, board, last_ms, is_online, rev = found[:6]
-    state, active, digest, previous, coming, refused, why, pinned, about_rev = found[6:15]
-    wanted_rev, holder, holder_phase, is_pinned, refusal = found[15:20]
-    items, agreed, failed, active_ms, shadow_ms = found[20:]
+def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str], now_ms: int) -> Report:
+    device, version, board, last_ms, is_online, every_ms, rev = found[:7]
+    state, active, digest, previous, coming, refused, why, pinned, about_rev = found[7:16]
+    wanted_rev, holder, holder_phase, is_pinned, refusal = found[16:21]
+    items, agreed, failed, active_ms, shadow_ms = found[21:]
     facts = {**msgspec.json.decode(board, type=dict[str, str]), "device": device, "fleet": fleet}
     slot = shadow = None
     if state is not None:
@@ -290,7 +293,7 @@ def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str]) -> Re
         facts=facts if version is None else {**facts, "version": version},
         labels=labels,
         last_ms=last_ms,
-        is_online=bool(is_online),
+        is_online=is_there(is_online=bool(is_online), last_ms=last_ms, every_ms=every_ms, now_ms=now_ms),
         rev=rev,
         slot=slot,
         wanted_rev=wanted_rev,

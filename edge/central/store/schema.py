@@ -34,6 +34,7 @@ device = Table(
     Column("state", LargeBinary),  # the last state, JSON as it came
     Column("board", String, nullable=False, server_default="{}"),  # facts of the last birth, JSON
     Column("rev", BigInteger, nullable=False, server_default="0"),  # the assignment that it goes by
+    Column("every_ms", BigInteger, nullable=False, server_default="0"),  # from one state to the next, 0: not told
     UniqueConstraint("fleet", "name"),
 )
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge.central.store.presence import is_there
 from edge.central.store.read import Reader
 
 __all__ = ["DeviceStatus", "EpochStatus", "devices"]
-
-# A device reports every half minute or so; one that missed several has lost power together with its broker.
-_STALE_MS = 180_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +66,13 @@ def devices(reader: Reader, now_ms: int, *, fleet: str | None = None) -> tuple[D
 
 def _devices(reader: Reader, now_ms: int, fleet: str | None) -> tuple[DeviceStatus, ...]:
     found = reader.ask(
-        "SELECT id, fleet, name, is_online, last_ms, version, epoch, next_seq, coalesce(backlog_rows, 0) "
+        "SELECT id, fleet, name, is_online, last_ms, version, epoch, next_seq, coalesce(backlog_rows, 0), every_ms "
         "FROM device WHERE ? IS NULL OR fleet = ? ORDER BY fleet, name",
         (fleet, fleet),
     )
     incidents = {(what, who): count for what, who, count in reader.ask("SELECT what, who, count FROM incident")}
     statuses = []
-    for key, fleet_name, name, is_online, last_ms, version, current, next_seq, backlog_rows in found:
+    for key, fleet_name, name, is_online, last_ms, version, current, next_seq, backlog_rows, every_ms in found:
         who = f"{fleet_name}/{name}"
         epochs = _epochs(reader, key, current, next_seq)
         short = sum(each.gone for each in epochs)
@@ -83,7 +81,7 @@ def _devices(reader: Reader, now_ms: int, fleet: str | None) -> tuple[DeviceStat
             DeviceStatus(
                 fleet=fleet_name,
                 device=name,
-                is_online=bool(is_online) and last_ms is not None and now_ms - last_ms < _STALE_MS,
+                is_online=is_there(is_online=bool(is_online), last_ms=last_ms, every_ms=every_ms, now_ms=now_ms),
                 last_ms=last_ms,
                 version=version,
                 rows=sum(each.rows for each in epochs),

@@ -27,13 +27,14 @@ class Depot:
     def now_ms(self) -> int:
         return self.centre.clock.wall_ms()
 
-    def beat(self, device: str, slot: SlotState = IDLE, *, rev: int = 0) -> None:
+    def beat(self, device: str, slot: SlotState = IDLE, *, rev: int = 0, every_s: float = 30) -> None:
         """A heartbeat, a second later."""
         self.centre.clock.advance(1)
         state = State(
             online=True,
             session=3,
             epoch=7,
+            every_s=every_s,
             version="1.0",
             slots={"porch": slot},
             trust=TrustState(rev=rev),

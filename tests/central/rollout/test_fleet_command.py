@@ -17,11 +17,11 @@ def test_labels_and_pins_are_in_the_next_report_until_they_are_taken_away(depot:
     depot.beat("pi")
     order(depot, "label", "farm/pi", "site=north", "row=3")
     order(depot, "pin", "farm/pi", "porch")
-    (report,) = depot.rollouts.reports(plan())
+    (report,) = depot.rollouts.reports(plan(), depot.now_ms)
     assert (report.labels, report.is_pinned) == ({"site": "north", "row": "3"}, True)
     order(depot, "label", "farm/pi", "row=")
     order(depot, "pin", "farm/pi", "porch", "--off")
-    (report,) = depot.rollouts.reports(plan())
+    (report,) = depot.rollouts.reports(plan(), depot.now_ms)
     assert (report.labels, report.is_pinned) == ({"site": "north"}, False)
 
 

@@ -14,10 +14,30 @@ from tests.central.rollout.depot import Depot
 
 def test_what_a_device_tells_of_its_slots_and_board_becomes_its_report(depot: Depot) -> None:
     depot.beat("pi")
-    (report,) = depot.rollouts.reports(plan())
+    (report,) = depot.rollouts.reports(plan(), depot.now_ms)
     assert report.slot == IDLE
     assert report.is_online
     assert report.facts == {"device": "pi", "fleet": "farm", "version": "1.0", "model": "raspberry-pi-5"}
+
+
+@pytest.mark.parametrize(("every_s", "patience_s"), [(30, 180), (0, 180), (600, 1800)])
+def test_a_device_that_died_without_a_word_is_assigned_nothing(depot: Depot, every_s: float, patience_s: float) -> None:
+    depot.beat("pi", every_s=every_s)
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.centre.clock.advance(patience_s)
+    assert depot.turn().assignments == ()
+    depot.centre.clock.advance(-1)
+    assert len(depot.turn().assignments) == 1
+
+
+def test_a_heartbeat_that_lies_far_ahead_says_nothing_of_now(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.centre.clock.set_wall_ms(depot.now_ms - 3_600_000)
+    (report,) = depot.rollouts.reports(plan(), depot.now_ms)
+    assert not report.is_online
+    depot.beat("pi")
+    (report,) = depot.rollouts.reports(plan(), depot.now_ms)
+    assert report.is_online
 
 
 def test_a_slot_that_a_device_no_longer_has_is_forgotten(depot: Depot) -> None:
@@ -88,7 +108,7 @@ def test_the_newest_word_of_a_shadow_counts(depot: Depot) -> None:
     word = Shadow(slot="porch", target=NEW.target, made_ms=1, items=9, agreed=8, active_ms=2, shadow_ms=3, rev=1)
     for each in (word, replace(word, items=20, agreed=19), replace(word, items=10)):
         depot.say("pi", each)
-    (report,) = depot.rollouts.reports(plan())
+    (report,) = depot.rollouts.reports(plan(), depot.now_ms)
     assert report.shadow == Comparison(items=20, agreed=19, failed=0, active_ms=2, shadow_ms=3)
 
 
