@@ -104,8 +104,8 @@ def status(database: str, name: str | None) -> None:
         for each in rollouts.going() if name is None else (name,):
             click.echo(_line(rollouts.load(each)))
         if name is not None:
-            for _, what, device, who, text in rollouts.log(name):
-                click.echo("  " + "  ".join(part for part in (what, device, who, text) if part))
+            for line in rollouts.log(name):
+                click.echo("  " + "  ".join(part for part in (line.what, line.device, line.who, line.text) if part))
 
 
 @command.command()

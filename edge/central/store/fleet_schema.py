@@ -14,6 +14,7 @@ from edge.central.store.schema import METADATA
 __all__ = [
     "METADATA",
     "assignment",
+    "change",
     "comparison",
     "label",
     "pin",
@@ -129,6 +130,14 @@ comparison = Table(
     Column("shadow_ms", Float, nullable=False),
     Column("got_ms", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# One line: how often people and rollouts have decided anything. Who decides reads it before and after.
+change = Table(
+    "change",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("number", BigInteger, nullable=False),
 )
 
 rollout = Table(

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+
 import pytest
 from msgspec.structs import replace
 
-from edge.central.rollout.engine import pause
-from edge.central.rollout.plan import Comparison, Outcome, Phase, Rollout, Step
+from edge.central.rollout.engine import pause, step
+from edge.central.rollout.plan import Comparison, Outcome, Phase, Report, Rollout, Step
+from edge.central.store.people import set_pin
 from edge.central.store.rollouts import Rollouts
 from edge.contract.messages import Shadow, Update, UpdateState
 from edge.errors import InputError
@@ -74,7 +79,7 @@ def test_a_heartbeat_with_the_release_active_commits_and_ends_the_rollout(depot:
     made = depot.turn()
     assert made.rollout.members["pi"].outcome is Outcome.COMMITTED
     assert made.rollout.phase is Phase.DONE
-    assert [what for _, what, _, _, _ in depot.rollouts.log("autumn")] == ["wave", "assigned", "committed", "done"]
+    assert [line.what for line in depot.rollouts.log("autumn")] == ["wave", "assigned", "committed", "done"]
 
 
 def test_a_refusal_in_the_update_rows_halts_and_sends_back(depot: Depot) -> None:
@@ -123,6 +128,50 @@ def test_a_confirmed_assignment_is_not_due_again_until_it_changes(depot: Depot) 
     assert len(depot.rollouts.assignments()) == 1
 
 
+def test_reading_waits_for_nobody_who_writes(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    with closing(sqlite3.connect(depot.centre.folder / "central.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert depot.rollouts.going() == ("autumn",)
+        assert set(depot.rollouts.load("autumn").members) == {"pi"}
+        assert len(depot.rollouts.reports(plan(), depot.now_ms)) == 1
+        assert len(depot.rollouts.assignments()) == 1
+        assert len(depot.rollouts.log("autumn")) == 2
+        assert depot.turn().decisions == ()
+
+
+def test_devices_are_heard_while_a_rollout_decides(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+
+    def decide(rollout: Rollout, reports: Iterable[Report]) -> Step:
+        depot.beat("ant")
+        return step(rollout, reports, depot.now_ms)
+
+    assert [each.device for each in depot.rollouts.turn("autumn", decide, depot.now_ms).assignments] == ["pi"]
+    assert [each.device for each in depot.turn().assignments] == ["ant"]
+
+
+def test_what_a_person_says_while_a_rollout_decides_is_heeded(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    seen: list[bool] = []
+
+    def decide(rollout: Rollout, reports: Iterable[Report]) -> Step:
+        (report,) = reports
+        if not seen:
+            with depot.rollouts.transaction() as database:
+                set_pin(database, "farm", "pi", "porch", 1)
+        seen.append(report.is_pinned)
+        return step(rollout, [report], depot.now_ms)
+
+    assert depot.rollouts.turn("autumn", decide, depot.now_ms).assignments == ()
+    assert seen == [False, True]
+    assert depot.rollouts.load("autumn").members == {}
+
+
 def test_a_refused_order_keeps_nothing(depot: Depot) -> None:
     depot.rollouts.create(plan(), depot.now_ms)
 
@@ -132,7 +181,7 @@ def test_a_refused_order_keeps_nothing(depot: Depot) -> None:
     depot.rollouts.turn("autumn", order, depot.now_ms, who="ada")
     with pytest.raises(InputError, match="is paused and cannot be paused"):
         depot.rollouts.turn("autumn", order, depot.now_ms, who="ada")
-    assert [(what, who) for _, what, _, who, _ in depot.rollouts.log("autumn")] == [("wave", ""), ("paused", "ada")]
+    assert [(line.what, line.who) for line in depot.rollouts.log("autumn")] == [("wave", ""), ("paused", "ada")]
 
 
 def test_a_name_is_never_used_twice_and_a_new_rollout_replaces_one_that_is_done(depot: Depot) -> None:

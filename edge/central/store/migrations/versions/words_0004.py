@@ -1,4 +1,4 @@
-"""What devices say more exactly: by which assignment a slot came to what it tells, and when they speak again.
+"""What devices say more exactly, and a count of what people and rollouts decided.
 
 Promises: what is written here never changes; a later step alters it.
 Leaves out: the way back; a backup is the way back.
@@ -19,4 +19,10 @@ down_revision = "0003"
 def upgrade() -> None:
     """Add the columns; what stands there already says nothing of them."""
     op.add_column("slot", sa.Column("rev", sa.BigInteger, nullable=False, server_default="0"))
+    op.create_table(
+        "change",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("number", sa.BigInteger, nullable=False),
+    )
+    op.execute("INSERT INTO change (id, number) VALUES (1, 0)")
     op.add_column("device", sa.Column("every_ms", sa.BigInteger, nullable=False, server_default="0"))

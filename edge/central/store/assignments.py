@@ -1,0 +1,68 @@
+"""Keeps what each device shall run, and which of it the broker has.
+
+Promises: a device's revision grows with each change, and never falls, even where the database is older than the device.
+Leaves out: who decided it (`rollouts`, `people`), signing and sending (`central.rollout.leader`).
+Thread: the caller's, inside its transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from edge.central.rollout.plan import decode_wanted, encode_wanted
+from edge.contract.trust import Assignment, Wanted
+
+__all__ = ["assign", "confirm", "due", "forget"]
+
+_ASSIGN = """
+INSERT INTO assignment (device, rev, rollout)
+SELECT id, rev + 1, ? FROM device WHERE id = ?
+ON CONFLICT (device) DO UPDATE SET rev = max(assignment.rev + 1, excluded.rev), rollout = excluded.rollout
+"""
+_WANT = """
+INSERT OR REPLACE INTO wanted (device, slot, rev, body, target, rollout)
+SELECT device, ?, rev, ?, ?, ? FROM assignment WHERE device = ?
+"""
+_ASSIGNMENTS = """
+SELECT a.device, d.fleet, d.name, a.rev, a.rollout FROM assignment a JOIN device d ON d.id = a.device
+WHERE a.rev > a.published_rev ORDER BY a.device
+"""
+
+
+def assign(database: sqlite3.Connection, slot: str, wanted: Mapping[int, Wanted], rollout: str) -> None:
+    """Give this slot of devices (by key) a release, by new revisions. `rollout` is "" for a person."""
+    database.executemany(_ASSIGN, [(rollout, device) for device in wanted])
+    encoded = {each: encode_wanted(each) for each in set(wanted.values())}
+    database.executemany(
+        _WANT, [(slot, encoded[each], each.target, rollout, device) for device, each in wanted.items()]
+    )
+
+
+def confirm(database: sqlite3.Connection, confirmed: Mapping[int, int], now_ms: int) -> None:
+    """Revisions, by the device's key, that the broker retains."""
+    database.executemany(
+        "UPDATE assignment SET published_rev = max(published_rev, ?), published_ms = ? WHERE device = ?",
+        [(rev, now_ms, key) for key, rev in confirmed.items()],
+    )
+
+
+def forget(database: sqlite3.Connection) -> None:
+    """Take it that the broker retains nothing."""
+    database.execute("UPDATE assignment SET published_rev = 0")
+
+
+def due(database: sqlite3.Connection) -> tuple[tuple[int, Assignment], ...]:
+    """Those that no broker has confirmed, by the device's key."""
+    return tuple(
+        (
+            int(key),
+            Assignment(fleet=fleet, device=device, rev=rev, slots=_slots(database, key), rollout=rollout),
+        )
+        for key, fleet, device, rev, rollout in database.execute(_ASSIGNMENTS).fetchall()
+    )
+
+
+def _slots(database: sqlite3.Connection, device: int) -> dict[str, Wanted]:
+    found = database.execute("SELECT slot, body FROM wanted WHERE device = ? ORDER BY slot", (device,))
+    return {str(slot): decode_wanted(body) for slot, body in found}
