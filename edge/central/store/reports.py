@@ -28,9 +28,9 @@ from edge.central.store.presence import is_there
 from edge.contract.messages import SlotState, UpdateState
 from edge.errors import InputError
 
-__all__ = ["read_reports", "read_rollout"]
+__all__ = ["MEMBERS", "REPORTS", "read_reports", "read_rollout"]
 
-_REPORTS = """
+REPORTS = """
 SELECT d.name, d.version, d.board, d.last_ms, d.is_online, d.every_ms, d.rev,
   s.state, s.active, s.active_sha256, s.previous, s.coming, s.refused, s.why, s.pinned, s.rev,
   coalesce(w.rev, 0), coalesce(w.rollout, ''), h.phase, p.slot IS NOT NULL,
@@ -46,7 +46,7 @@ LEFT JOIN rollout h ON h.id = w.rollout AND h.id != :rollout
 WHERE d.fleet = :fleet
 """
 _LABELS = "SELECT d.name, l.name, l.value FROM label l JOIN device d ON d.id = l.device WHERE d.fleet = ?"
-_MEMBERS = """
+MEMBERS = """
 SELECT d.name, m.wave, m.mode, m.assigned_ms, m.before, m.seen_ms, m.outcome, m.outcome_ms, m.why
 FROM rollout_member m JOIN device d ON d.id = m.device WHERE m.rollout = ?
 """
@@ -71,9 +71,7 @@ def read_rollout(database: sqlite3.Connection, name: str) -> Rollout:
             outcome_ms=outcome_ms,
             why=cause,
         )
-        for device, wave, mode, assigned, before, seen, outcome, outcome_ms, cause in database.execute(
-            _MEMBERS, (name,)
-        )
+        for device, wave, mode, assigned, before, seen, outcome, outcome_ms, cause in database.execute(MEMBERS, (name,))
     }
     return Rollout(
         plan=decode_plan(plan),
@@ -93,9 +91,7 @@ def read_reports(database: sqlite3.Connection, plan: Plan, now_ms: int) -> list[
     for device, name, value in database.execute(_LABELS, (plan.fleet,)):
         labels.setdefault(device, {})[name] = value
     values = {"fleet": plan.fleet, "slot": plan.slot, "rollout": plan.id}
-    return [
-        _report(found, plan.fleet, labels.get(found[0], {}), now_ms) for found in database.execute(_REPORTS, values)
-    ]
+    return [_report(found, plan.fleet, labels.get(found[0], {}), now_ms) for found in database.execute(REPORTS, values)]
 
 
 def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str], now_ms: int) -> Report:

@@ -242,13 +242,14 @@ def _write(database: sqlite3.Connection, made: Step, now_ms: int, who: str) -> N
             *(now_ms, name),
         ),
     )
-    keys = _keys(database, rollout.plan.fleet) if made.changed or made.assignments else {}
+    keys = _keys(database, rollout.plan.fleet, {*made.changed, *(each.device for each in made.assignments)})
     members = [(device, rollout.members[device]) for device in made.changed]
+    encoded = {each: encode_wanted(each) for each in {member.before for _, member in members}}
     database.executemany(
         _KEEP_MEMBER,
         [
             (
-                *(name, keys[device], member.wave, member.mode, member.assigned_ms, encode_wanted(member.before)),
+                *(name, keys[device], member.wave, member.mode, member.assigned_ms, encoded[member.before]),
                 *(member.seen_ms, member.outcome.value, member.outcome_ms, member.why),
             )
             for device, member in members
@@ -258,7 +259,6 @@ def _write(database: sqlite3.Connection, made: Step, now_ms: int, who: str) -> N
     note(database, name, made.decisions, now_ms, who)
 
 
-def _keys(database: sqlite3.Connection, fleet: str) -> dict[str, int]:
-    return {
-        str(name): int(key) for key, name in database.execute("SELECT id, name FROM device WHERE fleet = ?", (fleet,))
-    }
+def _keys(database: sqlite3.Connection, fleet: str, devices: Iterable[str]) -> dict[str, int]:
+    statement = "SELECT id FROM device WHERE fleet = ? AND name = ?"
+    return {name: int(database.execute(statement, (fleet, name)).fetchone()[0]) for name in devices}
