@@ -8,10 +8,10 @@ Thread: any; pure.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from edge.central.rollout.cohort import Cohort
+from edge.central.rollout.cohort import Cohort, parse_cohort
 from edge.central.rollout.outcomes import NOBODY, Tally
 from edge.central.rollout.plan import Member, Outcome, Plan, Report, Rollout, Wave
 from edge.central.rollout.words import count_of, excluded_above, in_words
@@ -22,6 +22,7 @@ __all__ = [
     "halt_reason",
     "is_candidate",
     "is_of_cohort",
+    "is_superseded",
     "is_to_go_back",
     "obstacle",
     "share_of",
@@ -53,6 +54,18 @@ def is_of_cohort(report: Report, cohort: Cohort) -> bool:
         and not report.is_held
         and cohort.holds(report.facts, report.labels)
     )
+
+
+def is_superseded(earlier: Plan, later: Plan, reports: Iterable[Report]) -> bool:
+    """Whether all devices of an earlier plan for the same slot belong to a later one's cohort.
+
+    Where the conditions are not the same or none, the devices that are known decide; where there is none, it is not.
+    """
+    if later.cohort in {"", earlier.cohort}:
+        return True
+    before, after = parse_cohort(earlier.cohort), parse_cohort(later.cohort)
+    own = [each for each in reports if each.slot is not None and before.holds(each.facts, each.labels)]
+    return bool(own) and all(after.holds(each.facts, each.labels) for each in own)
 
 
 def is_candidate(report: Report, member: Member | None, rollout: Rollout) -> bool:

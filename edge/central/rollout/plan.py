@@ -85,7 +85,7 @@ class Phase(str, Enum):
     DONE = "done"  # every device that was seen has it; later ones still get it
     HALTED = "halted"  # by itself, for good
     ABORTED = "aborted"  # by a person, for good
-    REPLACED = "replaced"  # done, and a later rollout is for the same devices
+    REPLACED = "replaced"  # done, and a later rollout is for all of its devices
 
 
 class Outcome(str, Enum):
@@ -138,8 +138,9 @@ class Report(Struct, frozen=True, kw_only=True):
     """All that is known of one device now, for one slot.
 
     `rev` is the assignment that it goes by, `wanted_rev` the one that last changed this slot, `holder` the rollout that
-    did ("": a person), `is_held` when that is another one that still goes on. `refusal` is why it refused or rolled
-    back just that assignment, as its update rows say. `shadow` belongs to `wanted_rev`.
+    did ("": a person). `is_held` when that is another one that still assigns, or is done and began later than this one,
+    or a person who did so after this one began. `refusal` is why it refused or rolled back just that assignment, as its
+    update rows say. `shadow` belongs to `wanted_rev`.
     """
 
     device: str

@@ -21,8 +21,8 @@ SELECT id, rev + 1, ? FROM device WHERE id = ?
 ON CONFLICT (device) DO UPDATE SET rev = max(assignment.rev + 1, excluded.rev), rollout = excluded.rollout
 """
 _WANT = """
-INSERT OR REPLACE INTO wanted (device, slot, rev, body, target, rollout)
-SELECT device, ?, rev, ?, ?, ? FROM assignment WHERE device = ?
+INSERT OR REPLACE INTO wanted (device, slot, rev, body, target, rollout, change)
+SELECT device, ?, rev, ?, ?, ?, (SELECT number FROM change) FROM assignment WHERE device = ?
 """
 _ASSIGNMENTS = """
 SELECT a.device, d.fleet, d.name, a.rev, a.rollout FROM assignment a JOIN device d ON d.id = a.device

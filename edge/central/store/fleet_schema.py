@@ -79,6 +79,7 @@ wanted = Table(
     Column("body", LargeBinary, nullable=False),  # contract.trust.Wanted, JSON
     Column("target", String, nullable=False),
     Column("rollout", String, nullable=False),  # "" for a person
+    Column("change", BigInteger, nullable=False, server_default="0"),  # number of the one that decided it
     sqlite_with_rowid=False,
 )
 
@@ -132,7 +133,8 @@ comparison = Table(
     sqlite_with_rowid=False,
 )
 
-# One line: how often people and rollouts have decided anything. Who decides reads it before and after.
+# One line: how often people and rollouts have decided anything. Who decides reads it before and after; what was decided
+# later has a higher number, whatever the clock did.
 change = Table(
     "change",
     METADATA,
@@ -155,6 +157,7 @@ rollout = Table(
     Column("why", String, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
+    Column("change", BigInteger, nullable=False, server_default="0"),  # number of the one that began it
     sqlite_with_rowid=False,
 )
 

@@ -33,7 +33,9 @@ __all__ = ["MEMBERS", "REPORTS", "read_reports", "read_rollout"]
 REPORTS = """
 SELECT d.name, d.version, d.board, d.last_ms, d.is_online, d.every_ms, d.rev,
   s.state, s.active, s.active_sha256, s.previous, s.coming, s.refused, s.why, s.pinned, s.rev,
-  coalesce(w.rev, 0), coalesce(w.rollout, ''), h.phase, p.slot IS NOT NULL,
+  coalesce(w.rev, 0), coalesce(w.rollout, ''), p.slot IS NOT NULL,
+  h.phase IN ('running', 'paused') OR (h.phase = 'done' AND h.change > r.change)
+    OR (w.rollout = '' AND w.change > r.change),
   (SELECT u.why FROM update_step u WHERE u.device = d.id AND u.slot = w.slot AND u.rev = w.rev
     AND u.target = w.target AND u.state IN ('rejected', 'rolled_back') LIMIT 1),
   c.items, c.agreed, c.failed, c.active_ms, c.shadow_ms
@@ -43,6 +45,7 @@ LEFT JOIN wanted w ON w.device = d.id AND w.slot = :slot
 LEFT JOIN pin p ON p.device = d.id AND p.slot = :slot
 LEFT JOIN comparison c ON c.device = d.id AND c.slot = :slot AND c.rev = w.rev AND c.target = w.target
 LEFT JOIN rollout h ON h.id = w.rollout AND h.id != :rollout
+LEFT JOIN rollout r ON r.id = :rollout
 WHERE d.fleet = :fleet
 """
 _LABELS = "SELECT d.name, l.name, l.value FROM label l JOIN device d ON d.id = l.device WHERE d.fleet = ?"
@@ -97,7 +100,7 @@ def read_reports(database: sqlite3.Connection, plan: Plan, now_ms: int) -> list[
 def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str], now_ms: int) -> Report:
     device, version, board, last_ms, is_online, every_ms, rev = found[:7]
     state, active, digest, previous, coming, refused, why, pinned, about_rev = found[7:16]
-    wanted_rev, holder, holder_phase, is_pinned, refusal = found[16:21]
+    wanted_rev, holder, is_pinned, is_held, refusal = found[16:21]
     items, agreed, failed, active_ms, shadow_ms = found[21:]
     facts = {**msgspec.json.decode(board, type=dict[str, str]), "device": device, "fleet": fleet}
     slot = shadow = None
@@ -125,7 +128,7 @@ def _report(found: tuple[Any, ...], fleet: str, labels: Mapping[str, str], now_m
         slot=slot,
         wanted_rev=wanted_rev,
         holder=holder,
-        is_held=holder_phase in {Phase.RUNNING.value, Phase.PAUSED.value},
+        is_held=bool(is_held),
         is_pinned=bool(is_pinned),
         refusal=refusal,
         shadow=shadow,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.central.rollout.engine import ENDED, begin
+from edge.central.rollout.judging import is_superseded
 from edge.central.rollout.plan import (
     Decision,
     Phase,
@@ -48,8 +49,8 @@ UPDATE rollout SET phase = ?, wave = ?, wave_ms = ?, approved = ?, asks = ?, why
 """
 _KEEP_MEMBER = "INSERT OR REPLACE INTO rollout_member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CREATE = """
-INSERT INTO rollout (id, fleet, slot, plan, phase, wave, wave_ms, approved, asks, why, created_ms, changed_ms)
-VALUES (?, ?, ?, ?, '', 0, 0, 0, '', '', ?, ?)
+INSERT INTO rollout (id, fleet, slot, plan, phase, wave, wave_ms, approved, asks, why, created_ms, changed_ms, change)
+VALUES (?, ?, ?, ?, '', 0, 0, 0, '', '', ?, ?, (SELECT number FROM change))
 """
 _LOG = "INSERT INTO rollout_log (rollout, number, at_ms, what, device, who, text) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
@@ -88,7 +89,7 @@ class Rollouts:
         self._editor.dispose()
 
     def create(self, plan: Plan, now_ms: int, who: str = "") -> Rollout:
-        """Begin a rollout. Those of its fleet and slot that are done assign nobody any more.
+        """Begin a rollout. Those that are done and whose devices are all among its own assign nobody any more.
 
         Raises:
             InputError: the plan cannot be followed, or its name is taken.
@@ -226,8 +227,14 @@ def _replace_done(database: sqlite3.Connection, plan: Plan, now_ms: int) -> None
     found = database.execute(
         "SELECT id FROM rollout WHERE fleet = ? AND slot = ? AND phase = ?", (plan.fleet, plan.slot, Phase.DONE.value)
     ).fetchall()
+    if not found:
+        return
+    known = read_reports(database, plan, now_ms)
     for (name,) in found:
-        earlier = msgspec.structs.replace(read_rollout(database, name), phase=Phase.REPLACED)
+        earlier = read_rollout(database, name)
+        if not is_superseded(earlier.plan, plan, known):
+            continue
+        earlier = msgspec.structs.replace(earlier, phase=Phase.REPLACED)
         decision = Decision(what="replaced", text=f"rollout {plan.id} begins")
         _write(database, Step(rollout=earlier, decisions=(decision,)), now_ms, "")
 

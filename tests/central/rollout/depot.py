@@ -50,6 +50,6 @@ class Depot:
         self.centre.data((row(self._seq, body),), device=topic.device, fleet=topic.fleet)
         self.centre.step()
 
-    def turn(self) -> Step:
+    def turn(self, name: str = "autumn") -> Step:
         now_ms = self.now_ms
-        return self.rollouts.turn("autumn", lambda rollout, reports: step(rollout, reports, now_ms), now_ms)
+        return self.rollouts.turn(name, lambda rollout, reports: step(rollout, reports, now_ms), now_ms)

@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from edge.central.rollout.engine import pause, step
-from edge.central.rollout.plan import Comparison, Outcome, Phase, Report, Rollout, Step
-from edge.central.store.people import set_pin
+from edge.central.rollout.plan import Comparison, Outcome, Phase, Plan, Report, Rollout, Step
+from edge.central.store.people import set_label, set_pin
 from edge.central.store.rollouts import Rollouts
 from edge.contract.messages import Shadow, Update, UpdateState
+from edge.contract.trust import Wanted
 from edge.errors import InputError
 from tests.central.rollout.crowd import IDLE, NEW, OLD, plan, refuses, runs
 from tests.central.rollout.depot import Depot
@@ -197,3 +198,51 @@ def test_a_name_is_never_used_twice_and_a_new_rollout_replaces_one_that_is_done(
     assert depot.rollouts.going() == ("winter",)
     with pytest.raises(InputError, match="there is no rollout spring"):
         depot.rollouts.load("spring")
+
+
+def done(depot: Depot, made: Plan, *devices: str) -> None:
+    """A rollout that these devices have followed."""
+    depot.rollouts.create(made, depot.now_ms)
+    told = depot.turn(made.id).assignments
+    assert sorted(each.device for each in told) == sorted(devices)
+    for device in devices:
+        depot.beat(device, runs(made.wanted), rev=99)
+    assert depot.turn(made.id).rollout.phase is Phase.DONE
+
+
+def test_a_rollout_that_is_done_goes_on_beside_one_for_other_devices(depot: Depot) -> None:
+    for device, site in (("pi", "north"), ("ant", "south")):
+        depot.beat(device)
+        with depot.rollouts.transaction() as database:
+            set_label(database, "farm", device, "site", site)
+    done(depot, replace(plan(), cohort="label:site=north"), "pi")
+    depot.rollouts.create(replace(plan(), id="south", cohort="label:site=south"), depot.now_ms)
+    assert depot.rollouts.going() == ("autumn", "south")
+    depot.rollouts.create(replace(plan(), id="both", cohort="label:site=north,south"), depot.now_ms)
+    assert depot.rollouts.load("autumn").phase is Phase.REPLACED
+
+
+def test_a_rollout_whose_devices_are_not_known_yet_is_replaced_by_none_with_other_conditions(depot: Depot) -> None:
+    depot.rollouts.create(plan(cohort="label:site=north"), depot.now_ms)
+    with depot.rollouts.transaction() as database:
+        database.execute("UPDATE rollout SET phase = 'done'")
+    depot.rollouts.create(replace(plan(), id="south", cohort="label:site=south"), depot.now_ms)
+    assert depot.rollouts.load("autumn").phase is Phase.DONE
+    depot.rollouts.create(replace(plan(), id="same", cohort="label:site=north"), depot.now_ms)
+    assert depot.rollouts.load("autumn").phase is Phase.REPLACED
+
+
+def test_an_earlier_rollout_takes_no_device_from_a_later_one(depot: Depot) -> None:
+    for device, row in (("pi", "1"), ("ant", "2")):
+        depot.beat(device)
+        with depot.rollouts.transaction() as database:
+            set_label(database, "farm", device, "row", row)
+    with depot.rollouts.transaction() as database:
+        set_pin(database, "farm", "pi", "porch", 1)
+    done(depot, plan(), "ant")
+    with depot.rollouts.transaction() as database:
+        set_pin(database, "farm", "pi", "porch", None)
+    newer = Wanted(target="models/digits/3.json", sha256="33" * 32, size_bytes=9)
+    done(depot, replace(plan(cohort="label:row=1"), id="winter", wanted=newer), "pi")
+    assert depot.rollouts.going() == ("autumn", "winter")
+    assert depot.turn("autumn").assignments == ()

@@ -1,4 +1,4 @@
-"""What devices say more exactly, and a count of what people and rollouts decided.
+"""What devices say more exactly, and which of the decisions of people and rollouts came later.
 
 Promises: what is written here never changes; a later step alters it.
 Leaves out: the way back; a backup is the way back.
@@ -25,4 +25,6 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger, nullable=False),
     )
     op.execute("INSERT INTO change (id, number) VALUES (1, 0)")
+    op.add_column("wanted", sa.Column("change", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("rollout", sa.Column("change", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("device", sa.Column("every_ms", sa.BigInteger, nullable=False, server_default="0"))
