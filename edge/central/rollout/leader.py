@@ -1,9 +1,9 @@
 """Moves rollouts on, and keeps with the broker what each device shall run.
 
 Promises: what was decided is committed before any of it is signed; what no broker has confirmed is signed and published
-again, after a crash, a lost connection and a broker that forgot. Doing so twice is harmless: the revision is the same.
-A signature that cannot be made now is tried again, and nothing else waits for it.
-Deadlines count only while devices can be heard: not over an outage, a restart or a clock that jumped.
+again, after a crash, a lost connection and a broker that forgot; so is what a device that is there does not go by.
+Doing so twice is harmless: the revision is the same. A signature that cannot be made now is tried again, and nothing
+else waits for it. Deadlines count only while devices can be heard: over no outage, no restart and no jump of the clock.
 Leaves out: deciding (`engine`), tables (`central.store.rollouts`), keys (`central.registry`).
 Thread: `leader`; the wire's thread only leaves notes.
 """
@@ -128,7 +128,7 @@ class Leader:
         waiting = set(self._sent.values())
         number = 0
         try:
-            for key, assignment in self._rollouts.assignments():
+            for key, assignment in self._rollouts.assignments(self._clock.wall_ms()):
                 if (key, assignment.rev) in waiting:
                     continue
                 topic = DeviceTopics(fleet=assignment.fleet, device=assignment.device).want

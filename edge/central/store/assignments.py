@@ -11,9 +11,12 @@ import sqlite3
 from collections.abc import Mapping
 
 from edge.central.rollout.plan import decode_wanted, encode_wanted
+from edge.central.store.presence import is_there
 from edge.contract.trust import Assignment, Wanted
 
 __all__ = ["assign", "confirm", "due", "forget"]
+
+_PATIENCE_MS = 60_000  # a device tells its revision every half minute or so, and at once when it has changed
 
 _ASSIGN = """
 INSERT INTO assignment (device, rev, rollout)
@@ -25,8 +28,13 @@ INSERT OR REPLACE INTO wanted (device, slot, rev, body, target, rollout, change)
 SELECT device, ?, rev, ?, ?, ?, (SELECT number FROM change) FROM assignment WHERE device = ?
 """
 _ASSIGNMENTS = """
-SELECT a.device, d.fleet, d.name, a.rev, a.rollout FROM assignment a JOIN device d ON d.id = a.device
-WHERE a.rev > a.published_rev ORDER BY a.device
+SELECT a.device, d.fleet, d.name, a.rev, a.rollout, a.rev > a.published_rev, d.is_online, d.last_ms, d.every_ms
+FROM assignment a JOIN device d ON d.id = a.device
+WHERE a.rev > a.published_rev OR (
+  a.rev > d.rev AND a.published_ms NOT BETWEEN :now - :patience AND :now
+  AND EXISTS (SELECT 1 FROM slot s WHERE s.device = a.device)
+)
+ORDER BY a.device
 """
 
 
@@ -52,14 +60,21 @@ def forget(database: sqlite3.Connection) -> None:
     database.execute("UPDATE assignment SET published_rev = 0")
 
 
-def due(database: sqlite3.Connection) -> tuple[tuple[int, Assignment], ...]:
-    """Those that no broker has confirmed, by the device's key."""
+def due(database: sqlite3.Connection, now_ms: int) -> tuple[tuple[int, Assignment], ...]:
+    """What is to be published, by the device's key: what no broker has confirmed, and once a minute what one has lost.
+
+    A device that is there, has slots and goes by an older revision never got it.
+    """
+    values = {"now": now_ms, "patience": _PATIENCE_MS}
     return tuple(
         (
             int(key),
             Assignment(fleet=fleet, device=device, rev=rev, slots=_slots(database, key), rollout=rollout),
         )
-        for key, fleet, device, rev, rollout in database.execute(_ASSIGNMENTS).fetchall()
+        for key, fleet, device, rev, rollout, is_new, is_online, last_ms, every_ms in database.execute(
+            _ASSIGNMENTS, values
+        ).fetchall()
+        if is_new or is_there(is_online=bool(is_online), last_ms=last_ms, every_ms=every_ms, now_ms=now_ms)
     )
 
 

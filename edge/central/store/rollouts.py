@@ -166,10 +166,10 @@ class Rollouts:
                 Line(at_ms=at, what=what, device=device, who=by, text=text) for at, what, device, by, text in found
             )
 
-    def assignments(self) -> tuple[tuple[int, Assignment], ...]:
-        """Those that no broker has confirmed, with the key that `note_published` takes."""
+    def assignments(self, now_ms: int) -> tuple[tuple[int, Assignment], ...]:
+        """Those that are to be published, with the key that `note_published` takes."""
         with self._reading() as database:
-            return due(database)
+            return due(database, now_ms)
 
     def forget_published(self) -> None:
         """Take it that the broker retains nothing."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from edge.central.rollout.leader import Leader
+from edge.contract.messages import State, encode_state
 from edge.contract.topics import DeviceTopics
 from edge.contract.trust import Assignment, decode_assignment, decode_signed, encode_assignment
 from edge.errors import WireError
@@ -95,6 +96,47 @@ def test_each_connection_brings_a_forgetful_broker_everything(depot: Depot) -> N
     leader.connected()
     assert leader.step() == 1
     assert list(wire.retained) == [WANT]
+
+
+def test_an_assignment_that_a_broker_lost_is_published_again_once_a_minute_until_its_device_has_it(
+    depot: Depot,
+) -> None:
+    wire = begun(depot)
+    leader = leader_of(depot, wire)
+    leader.step()
+    leader.published(1)
+    leader.step()
+    wire.retained.clear()
+    for _ in range(59):
+        depot.beat("pi")
+        assert leader.step() == 0
+    for _ in range(2):
+        depot.beat("pi")
+    assert leader.step() == 1
+    assert list(wire.retained) == [WANT]
+    leader.published(2)
+    leader.step()
+    depot.centre.clock.advance(70)
+    depot.beat("pi", rev=1)
+    assert leader.step() == 0
+
+
+def test_a_device_that_is_away_or_takes_no_orders_is_published_nothing_again(depot: Depot) -> None:
+    wire = begun(depot)
+    leader = leader_of(depot, wire)
+    leader.step()
+    leader.published(1)
+    leader.step()
+    depot.centre.clock.advance(200)
+    assert leader.step() == 0
+    depot.beat("pi")
+    assert leader.step() == 1
+    leader.published(2)
+    depot.centre.clock.advance(70)
+    state = State(online=True, session=3, epoch=7)
+    depot.centre.give(DeviceTopics(fleet="farm", device="pi").state, encode_state(state))
+    depot.centre.step()
+    assert leader.step() == 0
 
 
 def test_a_broker_that_is_away_or_full_is_waited_for_while_decisions_go_on(depot: Depot) -> None:

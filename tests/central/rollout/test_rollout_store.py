@@ -68,7 +68,7 @@ def test_an_assignment_grows_above_the_revision_that_the_device_knows(depot: Dep
     depot.beat("pi", rev=41)
     depot.rollouts.create(plan(), depot.now_ms)
     depot.turn()
-    ((_, assignment),) = depot.rollouts.assignments()
+    ((_, assignment),) = depot.rollouts.assignments(depot.now_ms)
     assert (assignment.device, assignment.rev, assignment.slots) == ("pi", 42, {"porch": NEW})
 
 
@@ -93,7 +93,7 @@ def test_a_refusal_in_the_update_rows_halts_and_sends_back(depot: Depot) -> None
     made = depot.turn()
     assert made.rollout.phase is Phase.HALTED
     assert made.rollout.members["pi"].why == "too slow"
-    ((_, assignment),) = depot.rollouts.assignments()
+    ((_, assignment),) = depot.rollouts.assignments(depot.now_ms)
     assert (assignment.rev, assignment.slots["porch"].target) == (2, OLD.target)
 
 
@@ -122,11 +122,11 @@ def test_a_confirmed_assignment_is_not_due_again_until_it_changes(depot: Depot) 
     depot.beat("pi")
     depot.rollouts.create(plan(), depot.now_ms)
     depot.turn()
-    ((key, assignment),) = depot.rollouts.assignments()
+    ((key, assignment),) = depot.rollouts.assignments(depot.now_ms)
     depot.rollouts.note_published({key: assignment.rev}, depot.now_ms)
-    assert depot.rollouts.assignments() == ()
+    assert depot.rollouts.assignments(depot.now_ms) == ()
     depot.rollouts.forget_published()
-    assert len(depot.rollouts.assignments()) == 1
+    assert len(depot.rollouts.assignments(depot.now_ms)) == 1
 
 
 def test_reading_waits_for_nobody_who_writes(depot: Depot) -> None:
@@ -138,7 +138,7 @@ def test_reading_waits_for_nobody_who_writes(depot: Depot) -> None:
         assert depot.rollouts.going() == ("autumn",)
         assert set(depot.rollouts.load("autumn").members) == {"pi"}
         assert len(depot.rollouts.reports(plan(), depot.now_ms)) == 1
-        assert len(depot.rollouts.assignments()) == 1
+        assert len(depot.rollouts.assignments(depot.now_ms)) == 1
         assert len(depot.rollouts.log("autumn")) == 2
         assert depot.turn().decisions == ()
 
