@@ -129,7 +129,7 @@ def _is_refused(report: Report, plan: Plan) -> bool:
     slot, target = report.slot, plan.wanted.target
     return (
         slot is not None
-        and slot.rev == report.wanted_rev  # a slot remembers what it refused before, too
+        and slot.rev >= report.wanted_rev  # a slot remembers what it refused before, too
         and slot.refused == target
         and slot.coming != target
         and not _runs(slot, plan)

@@ -30,20 +30,21 @@ from edge.errors import InputError
 
 __all__ = ["MEMBERS", "REPORTS", "read_reports", "read_rollout"]
 
+# A later assignment that changed another slot names the same release for this one: from `wanted.rev` on all are meant.
 REPORTS = """
 SELECT d.name, d.version, d.board, d.last_ms, d.is_online, d.every_ms, d.rev,
   s.state, s.active, s.active_sha256, s.previous, s.coming, s.refused, s.why, s.pinned, s.rev,
   coalesce(w.rev, 0), coalesce(w.rollout, ''), p.slot IS NOT NULL,
   h.phase IN ('running', 'paused') OR (h.phase = 'done' AND h.change > r.change)
     OR (w.rollout = '' AND w.change > r.change),
-  (SELECT u.why FROM update_step u WHERE u.device = d.id AND u.slot = w.slot AND u.rev = w.rev
+  (SELECT u.why FROM update_step u WHERE u.device = d.id AND u.slot = w.slot AND u.rev >= w.rev
     AND u.target = w.target AND u.state IN ('rejected', 'rolled_back') LIMIT 1),
   c.items, c.agreed, c.failed, c.active_ms, c.shadow_ms
 FROM device d
 LEFT JOIN slot s ON s.device = d.id AND s.name = :slot
 LEFT JOIN wanted w ON w.device = d.id AND w.slot = :slot
 LEFT JOIN pin p ON p.device = d.id AND p.slot = :slot
-LEFT JOIN comparison c ON c.device = d.id AND c.slot = :slot AND c.rev = w.rev AND c.target = w.target
+LEFT JOIN comparison c ON c.device = d.id AND c.slot = :slot AND c.rev >= w.rev AND c.target = w.target
 LEFT JOIN rollout h ON h.id = w.rollout AND h.id != :rollout
 LEFT JOIN rollout r ON r.id = :rollout
 WHERE d.fleet = :fleet

@@ -107,6 +107,20 @@ def test_a_slot_that_still_tells_of_an_earlier_refusal_halts_nothing(depot: Depo
     assert depot.turn().rollout.phase is Phase.HALTED
 
 
+def test_a_refusal_counts_that_a_later_assignment_for_another_slot_is_named_with(depot: Depot) -> None:
+    depot.beat("pi")
+    depot.rollouts.create(plan(), depot.now_ms)
+    depot.turn()
+    depot.rollouts.create(replace(plan(), id="doors", slot="door"), depot.now_ms)
+    word = Shadow(slot="porch", target=NEW.target, made_ms=1, items=9, agreed=8, active_ms=2, shadow_ms=3, rev=2)
+    depot.say("pi", word)
+    (report,) = depot.rollouts.reports(plan(), depot.now_ms)
+    assert report.shadow is not None
+    row = Update(slot="porch", state=UpdateState.REJECTED, made_ms=1, target=NEW.target, why="too slow", rev=2)
+    depot.say("pi", row)
+    assert depot.turn().rollout.members["pi"].why == "too slow"
+
+
 def test_the_newest_word_of_a_shadow_counts(depot: Depot) -> None:
     depot.beat("pi")
     depot.rollouts.create(plan(), depot.now_ms)
