@@ -47,7 +47,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "revoke": ("revoke", "Make devices leave a release, or start none below one."),
     "registry": ("registry", "List what is signed, check every byte of it, and keep it fresh."),
     "rollout": ("rollout", "Bring a release to a fleet in waves, and decide how it goes on."),
-    "fleet": ("fleet", "Say of devices what rollouts choose them by."),
+    "fleet": ("fleet", "See what devices run, and say what single ones shall run."),
     "demo": ("demo", "Run the whole loop on this machine: device, broker and central service."),
 }
 
@@ -65,7 +65,7 @@ _EXTRAS = {
     "withdraw": "registry",
     "revoke": "registry",
     "registry": "registry",
-    "rollout": "registry",
+    "rollout": "central",
     "fleet": "central",
     "demo": "demo",
 }

@@ -8,27 +8,20 @@ Thread: main.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from edge.clock import SystemClock
-from edge.commands.central import database_url
 from edge.commands.registry_options import registry_option
+from edge.commands.rollout_options import database_option, opened, wanted_release
 from edge.errors import InputError
 
 if TYPE_CHECKING:
     from edge.central.rollout.plan import Rollout
-    from edge.central.store.rollouts import Decide, Rollouts
-    from edge.contract.trust import Wanted
+    from edge.central.store.rollouts import Decide
 
 __all__ = ["command"]
-
-_database_option = click.option(
-    "--database", default="central.db", help="sqlite:///PATH, or just the path.  [default: central.db in this folder]"
-)
 
 
 @click.group()
@@ -37,7 +30,7 @@ def command() -> None:
 
 
 @command.command()
-@_database_option
+@database_option
 @registry_option
 @click.argument("name")
 @click.argument("family")
@@ -88,19 +81,19 @@ def create(
         )
         for percent in _percents(waves)
     )
-    wanted = _wanted(where, family, release)
+    wanted = wanted_release(where, family, release)
     plan = Plan(id=name, fleet=fleet, slot=slot, wanted=wanted, waves=made, cohort=cohort, is_returning=not stay)
-    with _opened(database) as rollouts:
+    with opened(database) as rollouts:
         rollouts.create(plan, SystemClock().wall_ms(), getpass.getuser())
     click.echo(f"rollout {name} of {wanted.target} begins with wave {made[0].name}")
 
 
 @command.command()
-@_database_option
+@database_option
 @click.argument("name", required=False)
 def status(database: str, name: str | None) -> None:
     """Show the rollouts that go on, or NAME with everything that was decided."""
-    with _opened(database) as rollouts:
+    with opened(database) as rollouts:
         for each in rollouts.going() if name is None else (name,):
             click.echo(_line(rollouts.load(each)))
         if name is not None:
@@ -109,7 +102,7 @@ def status(database: str, name: str | None) -> None:
 
 
 @command.command()
-@_database_option
+@database_option
 @click.argument("name")
 def pause(database: str, name: str) -> None:
     """Assign nothing more until `edge rollout resume`; it may still halt."""
@@ -119,7 +112,7 @@ def pause(database: str, name: str) -> None:
 
 
 @command.command()
-@_database_option
+@database_option
 @click.argument("name")
 def resume(database: str, name: str) -> None:
     """Go on after a pause."""
@@ -129,7 +122,7 @@ def resume(database: str, name: str) -> None:
 
 
 @command.command()
-@_database_option
+@database_option
 @click.argument("name")
 def approve(database: str, name: str) -> None:
     """Let the wave that goes on end without the proof it lacks."""
@@ -139,7 +132,7 @@ def approve(database: str, name: str) -> None:
 
 
 @command.command()
-@_database_option
+@database_option
 @click.argument("name")
 @click.option("--why", default="", help="For the log.")
 def abort(database: str, name: str, why: str) -> None:
@@ -150,7 +143,7 @@ def abort(database: str, name: str, why: str) -> None:
 
 
 def _order(database: str, name: str, order: Decide) -> None:
-    with _opened(database) as rollouts:
+    with opened(database) as rollouts:
         made = rollouts.turn(name, order, SystemClock().wall_ms(), getpass.getuser())
     click.echo(f"rollout {name}: {made.decisions[0].text}")
 
@@ -172,22 +165,3 @@ def _percents(waves: str) -> list[float]:
         return [float(part) for part in waves.split(",")]
     except ValueError as err:
         raise InputError(f"--waves {waves!r}: expected percents, for example 1,10,100") from err
-
-
-def _wanted(where: str, family: str, release: int | None) -> Wanted:
-    from edge.central.registry.place import open_place
-    from edge.central.registry.releases import wanted_of
-    from edge.central.registry.roles import load
-
-    return wanted_of(load(open_place(where)), family, release)
-
-
-@contextmanager
-def _opened(database: str) -> Iterator[Rollouts]:
-    from edge.central.store.rollouts import Rollouts
-
-    rollouts = Rollouts.open(database_url(database))
-    try:
-        yield rollouts
-    finally:
-        rollouts.close()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,8 @@ from edge.central.rollout.plan import (
 )
 from edge.central.store.assignments import assign, confirm, due, forget
 from edge.central.store.database import open_editor, open_reader, path_of, translating
+from edge.central.store.devices import Device, read_devices
+from edge.central.store.log import Line, note, read_log
 from edge.central.store.reports import read_reports, read_rollout
 from edge.contract.trust import Assignment
 from edge.errors import InputError
@@ -40,7 +41,7 @@ from edge.errors import InputError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-__all__ = ["Decide", "Line", "Rollouts", "note"]
+__all__ = ["Decide", "Rollouts"]
 
 Decide = Callable[[Rollout, Iterable[Report]], Step]
 
@@ -52,18 +53,6 @@ _CREATE = """
 INSERT INTO rollout (id, fleet, slot, plan, phase, wave, wave_ms, approved, asks, why, created_ms, changed_ms, change)
 VALUES (?, ?, ?, ?, '', 0, 0, 0, '', '', ?, ?, (SELECT number FROM change))
 """
-_LOG = "INSERT INTO rollout_log (rollout, number, at_ms, what, device, who, text) VALUES (?, ?, ?, ?, ?, ?, ?)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A line of a log. `device` is empty where it is about all, `who` where nobody but the engine decided."""
-
-    at_ms: int
-    what: str
-    device: str
-    who: str
-    text: str
 
 
 class Rollouts:
@@ -111,7 +100,7 @@ class Rollouts:
             InputError: there is none of this name.
             StoreError: the database failed.
         """
-        with self._reading() as database:
+        with self.reading() as database:
             return read_rollout(database, name)
 
     def turn(self, name: str, decide: Decide, now_ms: int, who: str = "") -> Step:
@@ -123,7 +112,7 @@ class Rollouts:
             InputError: there is none of this name, or `decide` refuses.
             StoreError: the database failed; nothing was kept.
         """
-        with self._reading() as database:
+        with self.reading() as database:
             seen = _changes(database)
             before = read_rollout(database, name)
             given = read_reports(database, before.plan, now_ms)
@@ -142,7 +131,7 @@ class Rollouts:
         """Names of those that have not ended, oldest first."""
         ended = [phase.value for phase in sorted(ENDED)]
         places = ", ".join("?" * len(ended))
-        with self._reading() as database:
+        with self.reading() as database:
             found = database.execute(
                 f"SELECT id FROM rollout WHERE phase NOT IN ({places}) ORDER BY created_ms, id",  # noqa: S608 - only ?
                 ended,
@@ -151,24 +140,22 @@ class Rollouts:
 
     def reports(self, plan: Plan, now_ms: int) -> tuple[Report, ...]:
         """What is known of each device of the fleet now."""
-        with self._reading() as database:
+        with self.reading() as database:
             return tuple(read_reports(database, plan, now_ms))
 
     def log(self, name: str, *, after: int = 0) -> tuple[Line, ...]:
-        """Its lines, oldest first, without the first `after`; of the empty name those of no rollout."""
-        with self._reading() as database:
-            found = database.execute(
-                "SELECT at_ms, what, device, who, text FROM rollout_log WHERE rollout = ? AND number > ? "
-                "ORDER BY number",
-                (name, after),
-            )
-            return tuple(
-                Line(at_ms=at, what=what, device=device, who=by, text=text) for at, what, device, by, text in found
-            )
+        """Its lines, oldest first, that have a number above `after`; of `BY_HAND` what people said of devices."""
+        with self.reading() as database:
+            return read_log(database, name, after)
+
+    def devices(self, now_ms: int) -> tuple[Device, ...]:
+        """Every device of every fleet."""
+        with self.reading() as database:
+            return read_devices(database, now_ms)
 
     def assignments(self, now_ms: int) -> tuple[tuple[int, Assignment], ...]:
         """Those that are to be published, with the key that `note_published` takes."""
-        with self._reading() as database:
+        with self.reading() as database:
             return due(database, now_ms)
 
     def forget_published(self) -> None:
@@ -195,23 +182,11 @@ class Rollouts:
             yield database
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """What stands there at one moment; it keeps no writer waiting."""
         with translating(self._path), self._reader.begin() as connection:
             database: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
             yield database
-
-
-def note(database: sqlite3.Connection, rollout: str, decisions: Iterable[Decision], now_ms: int, who: str) -> None:
-    """Add lines to the log of a rollout, or of none by the empty name."""
-    last = database.execute("SELECT coalesce(max(number), 0) FROM rollout_log WHERE rollout = ?", (rollout,)).fetchone()
-    database.executemany(
-        _LOG,
-        [
-            (rollout, number, now_ms, each.what, each.device, who, each.text)
-            for number, each in enumerate(decisions, start=int(last[0]) + 1)
-        ],
-    )
 
 
 def _changes(database: sqlite3.Connection) -> int:

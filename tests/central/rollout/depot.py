@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edge.central.rollout.engine import step
 from edge.central.rollout.plan import Step
+from edge.central.store.people import Person
 from edge.central.store.rollouts import Rollouts
 from edge.contract.messages import Body, SlotState, State, TrustState, encode_state
 from edge.contract.topics import DeviceTopics
@@ -49,6 +50,10 @@ class Depot:
         topic = DeviceTopics(fleet="farm", device=device)
         self.centre.data((row(self._seq, body),), device=topic.device, fleet=topic.fleet)
         self.centre.step()
+
+    def person(self, device: str) -> Person:
+        """Who says something of this device."""
+        return Person(who="ada", now_ms=self.now_ms, fleet="farm", device=device)
 
     def turn(self, name: str = "autumn") -> Step:
         now_ms = self.now_ms

@@ -178,7 +178,7 @@ def test_what_a_person_says_while_a_rollout_decides_is_heeded(depot: Depot) -> N
         (report,) = reports
         if not seen:
             with depot.rollouts.transaction() as database:
-                set_pin(database, "farm", "pi", "porch", 1)
+                set_pin(database, depot.person("pi"), "porch", is_on=True)
         seen.append(report.is_pinned)
         return step(rollout, [report], depot.now_ms)
 
@@ -228,7 +228,7 @@ def test_a_rollout_that_is_done_goes_on_beside_one_for_other_devices(depot: Depo
     for device, site in (("pi", "north"), ("ant", "south")):
         depot.beat(device)
         with depot.rollouts.transaction() as database:
-            set_label(database, "farm", device, "site", site)
+            set_label(database, depot.person(device), "site", site)
     done(depot, replace(plan(), cohort="label:site=north"), "pi")
     depot.rollouts.create(replace(plan(), id="south", cohort="label:site=south"), depot.now_ms)
     assert depot.rollouts.going() == ("autumn", "south")
@@ -250,12 +250,12 @@ def test_an_earlier_rollout_takes_no_device_from_a_later_one(depot: Depot) -> No
     for device, row in (("pi", "1"), ("ant", "2")):
         depot.beat(device)
         with depot.rollouts.transaction() as database:
-            set_label(database, "farm", device, "row", row)
+            set_label(database, depot.person(device), "row", row)
     with depot.rollouts.transaction() as database:
-        set_pin(database, "farm", "pi", "porch", 1)
+        set_pin(database, depot.person("pi"), "porch", is_on=True)
     done(depot, plan(), "ant")
     with depot.rollouts.transaction() as database:
-        set_pin(database, "farm", "pi", "porch", None)
+        set_pin(database, depot.person("pi"), "porch", is_on=False)
     newer = Wanted(target="models/digits/3.json", sha256="33" * 32, size_bytes=9)
     done(depot, replace(plan(cohort="label:row=1"), id="winter", wanted=newer), "pi")
     assert depot.rollouts.going() == ("autumn", "winter")
