@@ -22,6 +22,7 @@ __all__ = [
     "halt_reason",
     "is_candidate",
     "is_of_cohort",
+    "is_of_wave",
     "is_superseded",
     "is_to_go_back",
     "obstacle",
@@ -70,16 +71,21 @@ def is_superseded(earlier: Plan, later: Plan, reports: Iterable[Report]) -> bool
 
 def is_candidate(report: Report, member: Member | None, rollout: Rollout) -> bool:
     """Whether a device of the cohort is to be assigned in the wave that goes on, once it is there."""
-    plan = rollout.plan
-    wave = plan.waves[rollout.wave]
+    wave = rollout.plan.waves[rollout.wave]
     if member is not None and (wave.mode == "shadow" or member.mode == "run" or member.outcome is Outcome.LEFT):
         return False
-    begun = (wave,) if wave.mode == "shadow" else tuple(w for w in plan.waves[: rollout.wave + 1] if w.mode == "run")
-    if any(report.device in each.devices for each in begun):
+    return is_of_wave(rollout.plan, rollout.wave, report.device)
+
+
+def is_of_wave(plan: Plan, number: int, device: str) -> bool:
+    """Whether a device of the cohort has its turn in this wave or had it before; a shadow wave stands alone."""
+    wave = plan.waves[number]
+    begun = (wave,) if wave.mode == "shadow" else tuple(w for w in plan.waves[: number + 1] if w.mode == "run")
+    if any(device in each.devices for each in begun):
         return True
     percent = max(each.percent for each in begun)
     # Without a digest where it changes nothing: the last wave asks for every device.
-    return percent >= 100 or share_of(plan.id, report.device) * 100 < percent  # noqa: PLR2004 - all of them
+    return percent >= 100 or share_of(plan.id, device) * 100 < percent  # noqa: PLR2004 - all of them
 
 
 def is_to_go_back(member: Member, report: Report | None, plan: Plan) -> bool:

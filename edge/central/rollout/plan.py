@@ -7,6 +7,7 @@ Thread: any; values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Literal
@@ -231,8 +232,8 @@ def _check_wave(wave: Wave) -> None:
         raise InputError(f"wave {wave.name} holds no device: expected a percent above 0 or names of devices")
     if min(wave.rate_per_min, wave.max_in_flight, wave.min_items) < 1:
         raise InputError(f"wave {wave.name}: rate_per_min, max_in_flight and min_items: expected at least 1")
-    if min(wave.soak_s, wave.deadline_s, wave.min_committed) < 0:
-        raise InputError(f"wave {wave.name}: soak_s, deadline_s and min_committed: expected at least 0")
+    if not all(math.isfinite(each) and each >= 0 for each in (wave.soak_s, wave.deadline_s, wave.min_committed)):
+        raise InputError(f"wave {wave.name}: soak_s, deadline_s and min_committed: expected a number, at least 0")
 
 
 _plan_decoder = msgspec.json.Decoder(Plan)

@@ -62,7 +62,7 @@ def read_rollout(database: sqlite3.Connection, name: str) -> Rollout:
         "SELECT plan, phase, wave, wave_ms, approved, asks, why FROM rollout WHERE id = ?", (name,)
     ).fetchone()
     if found is None:
-        raise InputError(f"there is no rollout {name}; `edge rollout status` names all")
+        raise InputError(f"there is no rollout {name}; `edge rollout status --all` names all")
     plan, phase, wave, wave_ms, approved, asks, why = found
     members = {
         str(device): Member(

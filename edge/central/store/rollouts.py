@@ -81,13 +81,14 @@ class Rollouts:
         """Begin a rollout. Those that are done and whose devices are all among its own assign nobody any more.
 
         Raises:
-            InputError: the plan cannot be followed, or its name is taken.
+            InputError: the plan cannot be followed, names a device that nobody knows, or its name is taken.
             StoreError: the database failed.
         """
         made = begin(check_plan(plan), now_ms)
         with self.transaction() as database:
             if database.execute("SELECT 1 FROM rollout WHERE id = ?", (plan.id,)).fetchone():
                 raise InputError(f"rollout {plan.id} exists already; names are never used twice, choose another")
+            _check_devices(database, plan)
             _replace_done(database, plan, now_ms)
             database.execute(_CREATE, (plan.id, plan.fleet, plan.slot, encode_plan(plan), now_ms, now_ms))
             _write(database, made, now_ms, who)
@@ -127,16 +128,16 @@ class Rollouts:
                 _write(database, made, now_ms, who)
         return made
 
+    def names(self) -> tuple[str, ...]:
+        """All there ever were, oldest first."""
+        with self.reading() as database:
+            return tuple(str(name) for (name,) in database.execute("SELECT id FROM rollout ORDER BY change, id"))
+
     def going(self) -> tuple[str, ...]:
         """Names of those that have not ended, oldest first."""
-        ended = [phase.value for phase in sorted(ENDED)]
-        places = ", ".join("?" * len(ended))
         with self.reading() as database:
-            found = database.execute(
-                f"SELECT id FROM rollout WHERE phase NOT IN ({places}) ORDER BY created_ms, id",  # noqa: S608 - only ?
-                ended,
-            )
-            return tuple(str(name) for (name,) in found)
+            found = database.execute("SELECT id, phase FROM rollout ORDER BY change, id")
+            return tuple(str(name) for name, phase in found if Phase(phase) not in ENDED)
 
     def reports(self, plan: Plan, now_ms: int) -> tuple[Report, ...]:
         """What is known of each device of the fleet now."""
@@ -196,6 +197,18 @@ def _changes(database: sqlite3.Connection) -> int:
 
 def _is_nothing(made: Step, before: Rollout) -> bool:
     return made.rollout is before and not made.decisions and not made.assignments
+
+
+def _check_devices(database: sqlite3.Connection, plan: Plan) -> None:
+    """A canary that is misspelt would be a wave without a device, and go by in silence."""
+    known = {str(name) for (name,) in database.execute("SELECT name FROM device WHERE fleet = ?", (plan.fleet,))}
+    for wave in plan.waves:
+        unknown = sorted(set(wave.devices) - known)
+        if unknown:
+            raise InputError(
+                f"wave {wave.name} names {', '.join(unknown)}, which fleet {plan.fleet} does not have; "
+                "`edge fleet list` names all"
+            )
 
 
 def _replace_done(database: sqlite3.Connection, plan: Plan, now_ms: int) -> None:
