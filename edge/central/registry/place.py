@@ -194,7 +194,7 @@ def _translating(what: str) -> Iterator[None]:
     """Put what the disk or the store complains of into our own words."""
     try:
         yield
-    except FileNotFoundError as err:
+    except (FileNotFoundError, NotADirectoryError) as err:
         raise NotInRepositoryError(f"{what} is not there") from err
     except OSError as err:
         if err.errno in _FULL:

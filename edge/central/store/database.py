@@ -20,7 +20,16 @@ from edge.errors import ConfigError, DiskFullError, MissingExtraError, ProtocolE
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["GoneError", "file_of", "open_editor", "open_reader", "open_writer", "path_of", "translating"]
+__all__ = [
+    "GoneError",
+    "closing_on_failure",
+    "file_of",
+    "open_editor",
+    "open_reader",
+    "open_writer",
+    "path_of",
+    "translating",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +81,7 @@ def open_writer(url: str) -> Engine:
     except OSError as err:
         raise StoreError(f"central database {path}: its folder cannot be made: {err}") from err
     engine = _engine(path, mode="rwc", pragmas=_DURABLE, begin=_BEGIN_WRITING)
-    with translating(path), _closing_on_failure(engine):
+    with translating(path), closing_on_failure(engine):
         _check(engine, path)
         _migrate(engine, path)
     return engine
@@ -103,7 +112,7 @@ def _open_existing(url: str, *, pragmas: tuple[str, ...], begin: str) -> Engine:
     if not path.exists():
         raise StoreError(f"no central database at {path}; `edge central run` makes one, --database names another")
     engine = _engine(path, mode="rw", pragmas=pragmas, begin=begin)
-    with translating(path), _closing_on_failure(engine):
+    with translating(path), closing_on_failure(engine):
         found, newest = _revisions(engine)
         if found != newest:
             raise StoreError(
@@ -138,11 +147,17 @@ def translating(path: Path) -> Iterator[None]:
             raise DiskFullError(
                 f"central database {path}: the disk is full; make room, nothing is lost meanwhile"
             ) from err
+        if "readonly" in text:
+            raise StoreError(
+                f"central database {path}: {text}, and reading it beside the service writes too; "
+                "run this as the service's own user"
+            ) from err
         raise StoreError(f"central database {path}: {text}") from err
 
 
 @contextmanager
-def _closing_on_failure(engine: Engine) -> Iterator[None]:
+def closing_on_failure(engine: Engine) -> Iterator[None]:
+    """Let go of the file where what is done with it fails."""
     try:
         yield
     except BaseException:

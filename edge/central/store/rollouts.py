@@ -31,7 +31,7 @@ from edge.central.rollout.plan import (
     encode_wanted,
 )
 from edge.central.store.assignments import assign, confirm, due, forget
-from edge.central.store.database import open_editor, open_reader, path_of, translating
+from edge.central.store.database import closing_on_failure, open_editor, open_reader, path_of, translating
 from edge.central.store.devices import Device, read_devices
 from edge.central.store.log import Line, note, read_log
 from edge.central.store.reports import read_reports, read_rollout
@@ -70,7 +70,9 @@ class Rollouts:
         Raises:
             ConfigError, StoreError: see `database.open_editor`.
         """
-        return cls(open_editor(url), open_reader(url), path_of(url))
+        reader = open_reader(url)  # first: it changes nothing, also where the file is no database at all
+        with closing_on_failure(reader):
+            return cls(open_editor(url), reader, path_of(url))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from msgspec.structs import replace
 
 from edge.central.rollout.engine import abort
 from edge.central.rollout.plan import Outcome, Phase
+from edge.central.store.database import translating
 from edge.clock import SystemClock
 from edge.commands.fleet import command
-from edge.errors import EdgeError, InputError
+from edge.errors import EdgeError, InputError, StoreError
 from tests.central.registry.fleet import Fleet
 from tests.central.rollout.crowd import IDLE, NEW, plan, refuses
 from tests.central.rollout.depot import Depot
@@ -148,3 +150,9 @@ def test_a_database_that_is_none_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(EdgeError, match=why) as caught:
             CliRunner().invoke(command, ["list", "--database", str(path)], catch_exceptions=False)
         assert "\n" not in str(caught.value)
+    assert empty.read_bytes() == b""
+
+
+def test_a_database_of_another_user_names_who_may(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="run this as the service's own user"), translating(tmp_path / "central.db"):
+        raise sqlite3.OperationalError("attempt to write a readonly database")

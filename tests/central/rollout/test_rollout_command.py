@@ -197,6 +197,16 @@ def test_a_plan_file_that_is_wrong_says_where(
     assert depot.rollouts.names() == ()
 
 
+@pytest.mark.parametrize("what", ["a file", "an empty folder", "nothing"])
+def test_a_registry_that_is_none_is_one_sentence(depot: Depot, tmp_path: Path, what: str) -> None:
+    place = tmp_path / "place"
+    if what == "a file":
+        place.write_text("no registry")
+    elif what == "an empty folder":
+        place.mkdir()
+    assert said(depot, *order(str(place))) == f"{place} is no registry; make one with: edge keys init"
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
