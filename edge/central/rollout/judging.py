@@ -89,13 +89,15 @@ def is_of_wave(plan: Plan, number: int, device: str) -> bool:
 
 
 def is_to_go_back(member: Member, report: Report | None, plan: Plan) -> bool:
-    """Whether a rollout that ends early sends this device back: never where a person's or another's word counts now."""
+    """Whether a rollout that ends early sends this device back: never where a person's or another's word counts now.
+
+    One that is pinned at the device follows its newest order once it is let go: that must not be this release.
+    """
     return (
         plan.is_returning
         and report is not None
         and report.holder == plan.id
-        and not report.is_locked
-        and member.outcome is not Outcome.LEFT
+        and not report.is_pinned
         and member.before.target != plan.wanted.target
     )
 
