@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from edge.central.rollout.engine import ENDED, begin, step
+from edge.central.rollout import engine
+from edge.central.rollout.engine import ENDED, begin
 from edge.central.rollout.plan import Comparison, Phase, Plan, Report, Rollout, Step, Wave, check_plan
 from edge.contract.messages import SlotState, UpdateState
 from edge.contract.trust import Wanted
@@ -49,7 +50,9 @@ def refuses(wanted: Wanted, rev: int) -> SlotState:
 
 @dataclass
 class Crowd:
-    """`fates`: what a device does with an assignment: "good" (the default), "bad" or "silent"."""
+    """`fates`: what a device does with an assignment: "good" (the default), "bad" or "silent"; or what a person does
+    then: "pinned" at the device, or "taken" by an assignment of their own.
+    """
 
     plan: Plan
     reports: dict[str, Report]
@@ -64,7 +67,7 @@ class Crowd:
     def turn(self, seconds: float = 60, *, since_ms: int = 0) -> Step:
         """Let time pass, step once, and let devices follow what they were told."""
         self.now_ms += round(seconds * 1000)
-        made = step(self.rollout, self.reports.values(), self.now_ms, since_ms=since_ms)
+        made = engine.step(self.rollout, self.reports.values(), self.now_ms, since_ms=since_ms)
         self.take(made)
         return made
 
@@ -87,6 +90,12 @@ class Crowd:
         rev = before.wanted_rev + 1
         after = replace(before, wanted_rev=rev, holder=self.plan.id, refusal=None, shadow=None)
         fate = self.fates.get(device, "good")
+        if fate == "taken":
+            self.reports[device] = replace(after, holder="", wanted_rev=rev + 1, is_held=True)
+            return
+        if fate == "pinned" and before.slot is not None:
+            self.reports[device] = replace(after, slot=replace(before.slot, pinned=True))
+            return
         if fate == "silent" and wanted.target == NEW.target:
             self.reports[device] = replace(after, last_ms=self.now_ms + 1)
             return
