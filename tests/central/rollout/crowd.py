@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from edge.central.rollout import engine
 from edge.central.rollout.engine import ENDED, begin
 from edge.central.rollout.plan import Comparison, Phase, Plan, Report, Rollout, Step, Wave, check_plan
+from edge.central.store.presence import is_there
 from edge.contract.messages import SlotState, UpdateState
 from edge.contract.trust import Wanted
 
@@ -67,9 +68,18 @@ class Crowd:
     def turn(self, seconds: float = 60, *, since_ms: int = 0) -> Step:
         """Let time pass, step once, and let devices follow what they were told."""
         self.now_ms += round(seconds * 1000)
+        for device, report in self.reports.items():
+            self.reports[device] = self._heard(report)
         made = engine.step(self.rollout, self.reports.values(), self.now_ms, since_ms=since_ms)
         self.take(made)
         return made
+
+    def _heard(self, report: Report) -> Report:
+        """Each device that is there has just spoken; one that fell silent counts as there for a while."""
+        if self.fates.get(report.device) == "silent" and report.device in self.told:
+            is_online = is_there(is_online=True, last_ms=report.last_ms, every_ms=0, now_ms=self.now_ms)
+            return replace(report, is_online=is_online)
+        return replace(report, last_ms=self.now_ms) if report.is_online else report
 
     def take(self, made: Step) -> None:
         self.rollout = made.rollout
