@@ -189,6 +189,17 @@ def test_a_small_wave_asks_a_person_and_says_what_it_proves() -> None:
     assert crowd.until_quiet() is Phase.DONE
 
 
+def test_a_rollout_that_nobody_belongs_to_asks_and_goes_on_waiting_for_devices() -> None:
+    crowd = Crowd(plan(CANARY, ALL, cohort="label:site=north"), reports(3))
+    for _ in range(5):
+        crowd.turn(3600)
+    assert crowd.rollout.phase is Phase.RUNNING
+    assert crowd.rollout.asks == "wave all: 0 of 1 devices that must run it do"
+    crowd.reports["dev-000"] = replace(crowd.reports["dev-000"], labels={"site": "north"})
+    assert crowd.until_quiet() is Phase.DONE
+    assert crowd.told == ["dev-000"]
+
+
 def test_a_shadow_wave_swaps_nothing_and_its_agreement_decides() -> None:
     shadow = Wave(name="shadow", percent=100, mode="shadow", max_unproven=1, soak_s=0)
     crowd = Crowd(plan(shadow, ALL), reports(4))

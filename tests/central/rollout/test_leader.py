@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,25 @@ def test_a_rollout_ends_by_the_word_of_its_devices(depot: Depot) -> None:
     depot.beat("pi", runs(NEW), rev=1)
     leader.step()
     assert depot.rollouts.load("autumn").phase.value == "done"
+
+
+def test_a_fleet_that_takes_long_to_look_at_is_looked_at_less_often(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = leader_of(depot, begun(depot))
+    clock = depot.centre.clock
+    looks: list[float] = []
+
+    def look() -> int:
+        looks.append(clock.monotonic_s())
+        clock.advance(3)
+        if len(looks) == 3:
+            leader._stopping.set()
+        return 0
+
+    monkeypatch.setattr(leader, "step", look)
+    leader._run()
+    assert [later - earlier for earlier, later in pairwise(looks)] == [15, 15]
 
 
 def test_the_online_key_of_a_registry_signs(depot: Depot, tmp_path: Path) -> None:
