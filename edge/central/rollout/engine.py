@@ -206,8 +206,7 @@ def _assign(rollout: Rollout, by_device: Mapping[str, Report], now_ms: int) -> S
         wanted = replace(wanted, mode="shadow", share=wave.share)
     members = dict(rollout.members)
     for report in chosen:
-        earlier = members.get(report.device)
-        before = earlier.before if earlier is not None else _active(report)
+        before = _active(report)
         members[report.device] = Member(wave=rollout.wave, assigned_ms=now_ms, before=before, mode=wave.mode)
     return Step(
         rollout=replace(rollout, members=members),
