@@ -126,12 +126,11 @@ def _is_refused(report: Report, plan: Plan) -> bool:
     """Whether the device refused or rolled back just this assignment, by its update rows or by what its slot tells."""
     if report.refusal is not None:
         return True
-    slot, target = report.slot, plan.wanted.target
+    slot = report.slot
     return (
         slot is not None
         and slot.rev >= report.wanted_rev  # a slot remembers what it refused before, too
-        and slot.refused == target
-        and slot.coming != target
+        and slot.refused == plan.wanted.target
         and not _runs(slot, plan)
     )
 

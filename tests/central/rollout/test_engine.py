@@ -74,6 +74,18 @@ def test_a_device_that_runs_the_release_did_not_refuse_it() -> None:
     assert crowd.rollout.members["dev-000"].outcome is Outcome.COMMITTED
 
 
+def test_a_device_that_runs_the_release_already_counts_once_it_has_heard_of_its_order() -> None:
+    fleet = {name: replace(each, slot=runs(NEW)) for name, each in reports(1).items()}
+    crowd = Crowd(plan(ALL), fleet, fates={"dev-000": "silent"})
+    crowd.turn()
+    crowd.turn()
+    assert crowd.rollout.members["dev-000"].outcome is Outcome.OPEN
+    told = crowd.reports["dev-000"]
+    crowd.reports["dev-000"] = replace(told, rev=told.wanted_rev)
+    crowd.turn()
+    assert crowd.rollout.members["dev-000"].outcome is Outcome.COMMITTED
+
+
 def test_a_release_on_trial_is_not_yet_committed() -> None:
     crowd = Crowd(plan(CANARY, ALL), reports(2))
     crowd.turn()
