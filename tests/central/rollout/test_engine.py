@@ -35,6 +35,17 @@ def test_a_failed_canary_halts_everything_and_is_sent_back() -> None:
     assert all(report.slot == runs(OLD) for report in (crowd.reports[each.device] for each in back))
 
 
+def test_a_first_failure_is_weighed_against_the_devices_that_must_run_it() -> None:
+    lenient = replace(ALL, max_failed=0.2, min_committed=5, max_in_flight=1)
+    fates = {f"dev-{each:03d}": "bad" for each in range(6)}
+    crowd = Crowd(plan(lenient), reports(6), fates=fates)
+    crowd.turn()
+    crowd.turn()
+    assert (crowd.rollout.phase, len(crowd.told)) == (Phase.RUNNING, 2)
+    crowd.turn()
+    assert crowd.rollout.phase is Phase.HALTED
+
+
 def test_a_halt_leaves_devices_where_they_are_when_the_plan_says_so() -> None:
     crowd = Crowd(plan(CANARY, ALL, is_returning=False), reports(10), fates={"dev-000": "bad"})
     assert crowd.until_quiet() is Phase.HALTED
@@ -80,8 +91,11 @@ def test_a_device_that_runs_the_release_already_counts_once_it_has_heard_of_its_
     crowd.turn()
     crowd.turn()
     assert crowd.rollout.members["dev-000"].outcome is Outcome.OPEN
-    told = crowd.reports["dev-000"]
-    crowd.reports["dev-000"] = replace(told, rev=told.wanted_rev)
+    told = replace(crowd.reports["dev-000"], rev=crowd.reports["dev-000"].wanted_rev)
+    crowd.reports["dev-000"] = replace(told, slot=replace(runs(NEW), active_sha256=OLD.sha256))  # of another registry
+    crowd.turn()
+    assert crowd.rollout.members["dev-000"].outcome is Outcome.OPEN
+    crowd.reports["dev-000"] = told
     crowd.turn()
     assert crowd.rollout.members["dev-000"].outcome is Outcome.COMMITTED
 
@@ -198,6 +212,18 @@ def test_a_small_wave_asks_a_person_and_says_what_it_proves() -> None:
     assert "without a failure" in crowd.rollout.asks
     assert "wanted is 10 %" in crowd.rollout.asks
     crowd.take(approve(crowd.rollout))
+    assert crowd.until_quiet() is Phase.DONE
+
+
+def test_an_approval_is_for_one_wave() -> None:
+    first = Wave(name="first", percent=30, max_unproven=0.1, soak_s=0)
+    crowd = Crowd(plan(first, replace(first, name="second", percent=60), ALL), reports(10))
+    for wave in (0, 1):
+        for _ in range(5):
+            crowd.turn()
+        assert crowd.rollout.wave == wave
+        assert crowd.rollout.asks
+        crowd.take(approve(crowd.rollout))
     assert crowd.until_quiet() is Phase.DONE
 
 
