@@ -46,6 +46,18 @@ def test_a_first_failure_is_weighed_against_the_devices_that_must_run_it() -> No
     assert crowd.rollout.phase is Phase.HALTED
 
 
+def test_early_successes_hide_no_wave_that_goes_wrong() -> None:
+    lenient = replace(ALL, max_failed=0.3, max_in_flight=1)
+    first = tuple(f"dev-{each:03d}" for each in range(20))
+    crowd = Crowd(plan(replace(CANARY, devices=first), lenient), reports(40))
+    crowd.fates = {device: "bad" for device in crowd.reports if device not in first}
+    assert crowd.until_quiet() is Phase.HALTED
+    assert (len(crowd.told) - 20, crowd.rollout.why) == (
+        22,  # one of the second wave, and 21 sent back
+        "wave all: 1 of 1 decided device failed, at most 30 % may",
+    )
+
+
 def test_a_halt_leaves_devices_where_they_are_when_the_plan_says_so() -> None:
     crowd = Crowd(plan(CANARY, ALL, is_returning=False), reports(10), fates={"dev-000": "bad"})
     assert crowd.until_quiet() is Phase.HALTED
