@@ -128,7 +128,7 @@ def _text_of(slot: dict[str, Any]) -> str:
         lines.append("  pinned: orders from the centre do not move it")
     if slot["coming"]:
         lines.append(f"  on its way: {slot['coming']}")
-    if slot["active"]:
+    if slot["active"] or slot["previous"]:
         lines.append(f"  before it: {slot['previous'] or slot['factory']}")
     if slot["refused"]:
         lines.append(f"  not run: {slot['refused']}: {slot['why']}")

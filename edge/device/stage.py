@@ -165,11 +165,11 @@ class Stage:
         return open_release(config, self._slots.load(config.name, release), release.target, self._clock)
 
     def _open_first(self, config: PipelineConfig) -> Predictor:
-        """The active release, else the one before, else the factory's model."""
+        """The active release, else the one before, else the factory's model, which may be the active one."""
         record = self._records.record(config.name)
         for release in (record.active, record.previous):
             if release is None:
-                continue
+                break
             try:
                 return self._open(config, release)
             except MissingExtraError as err:  # what is installed comes and goes; the release is as good as before

@@ -30,11 +30,13 @@ from edge.device.updates.machine import TABLE, Action
 from edge.device.updates.record import Release
 from edge.device.updates.schema import TABLES
 from edge.durable import Disk
-from tests.simulators.updates import Device, World
+from tests.simulators.updates import FACTORY, Device, World
 
 Moment: TypeAlias = Literal["before", "in_commit", "after", "in_work"]
+Order: TypeAlias = Literal["release", "factory"]
 Kill: TypeAlias = Callable[[], None]
 
+OF_THE_FACTORY = (UpdateState.COMMITTED, UpdateState.IDLE)  # an order for its model enters no other
 RESTING = {state for state, line in TABLE.items() if line.does is Action.RUN}
 CONFIG = OutboxConfig(group_ms=0)
 
@@ -46,19 +48,23 @@ class Case:
     state: UpdateState
     moment: Moment
     count: int = 0
+    order: Order = "release"
 
     def __str__(self) -> str:
-        return f"{self.state.value}-{self.moment}" + (f"-{self.count}" if self.count else "")
+        order = "" if self.order == "release" else f"{self.order}-"
+        return f"{order}{self.state.value}-{self.moment}" + (f"-{self.count}" if self.count else "")
 
 
 def cases(*, steps: int) -> Iterator[Case]:
     """Every state and moment; `steps` statements of a commit and steps of the disk each."""
-    for state in UpdateState:
-        yield Case(state, "before")
-        yield Case(state, "after")
+    ways: list[tuple[UpdateState, Order]] = [(state, "release") for state in UpdateState]
+    ways += [(state, "factory") for state in OF_THE_FACTORY]
+    for state, order in ways:
+        yield Case(state, "before", order=order)
+        yield Case(state, "after", order=order)
         for count in range(1, steps + 1):
-            yield Case(state, "in_commit", count)
-            yield Case(state, "in_work", count)
+            yield Case(state, "in_commit", count, order)
+            yield Case(state, "in_work", count, order)
 
 
 class Watch:
@@ -164,9 +170,11 @@ class WatchedConnection:
 
 
 class Scene:
-    """Release 1 runs and release 2 is ordered, which is good, bad in its golden samples, or bad in its trial."""
+    """Release 1 runs and release 2 is ordered, which is good, bad in its golden samples, or bad in its trial; or the
+    factory's model is."""
 
-    def __init__(self, folder: Path, state: UpdateState) -> None:
+    def __init__(self, folder: Path, state: UpdateState, order: Order) -> None:
+        self.order = order
         self.world = World(folder / "world")
         self.a = self.world.release(1)
         self.b = self.world.release(2)
@@ -174,10 +182,10 @@ class Scene:
             self.world.probe_fails.add(self.b.sha256)
         if state is UpdateState.ROLLED_BACK:
             self.world.trial_fails.add(self.b.sha256)
-        self.expected: tuple[UpdateState, Release] = {
+        self.expected: tuple[UpdateState, Release | None] = {
             UpdateState.REJECTED: (UpdateState.REJECTED, self.a),
             UpdateState.ROLLED_BACK: (UpdateState.ROLLED_BACK, self.a),
-        }.get(state, (UpdateState.IDLE, self.b))
+        }.get(state, (UpdateState.IDLE, self.b if order == "release" else None))
 
     def device(self, folder: Path, book: Any, watch: Watch) -> Device:
         device = Device(self.world, book, folder / "data", disk=WatchedDisk(watch))
@@ -192,12 +200,12 @@ class Scene:
 
     def drive(self, device: Device) -> None:
         """The retained order arrives, as it does at each start."""
-        device.want(2, self.b).turns()
+        device.want(2, self.b if self.order == "release" else FACTORY).turns()
 
     def wrong(self, device: Device) -> str:
         """What is wrong with what a start would run now; empty: nothing."""
         record = device.record
-        if record.active not in {self.a, self.b}:
+        if record.active not in (self.a, self.b if self.order == "release" else None):
             return f"active is {record.active}"
         if device.loadable() != record.active:
             return f"{record.active} cannot be loaded"
@@ -219,7 +227,7 @@ class Scene:
 def _child(folder: Path, name: str, what: str) -> None:
     """One life of the device in `folder`, ended by its own SIGKILL where the case says so."""
     case = next(each for each in (*cases(steps=99),) if str(each) == name)
-    scene = Scene(folder, case.state)
+    scene = Scene(folder, case.state, case.order)
     watch = Watch(case if what == "kill" else None, lambda: os.kill(os.getpid(), signal.SIGKILL))
     connect = lambda path: WatchedConnection(watch, open_connection(path))  # noqa: E731 - one line is clearer
     with Outbox(folder / DATABASE_NAME, CONFIG, connect=connect, tables=TABLES) as outbox:
@@ -267,7 +275,7 @@ def main() -> int:
         _child(options.folder, options.case, options.child)
         return 0
     met, wrong = 0, []
-    ended: set[tuple[UpdateState, Moment]] = set()  # no more statements or steps to be killed in
+    ended: set[tuple[UpdateState, Moment, Order]] = set()  # no more statements or steps to be killed in
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         prepared = Path(name) / "device"
         prepared.mkdir()
@@ -275,12 +283,12 @@ def main() -> int:
         if done.returncode:
             sys.exit(done.stderr)
         for case in cases(steps=options.steps):
-            if (case.state, case.moment) in ended:
+            if (case.state, case.moment, case.order) in ended:
                 continue
             is_met, problem = run_real(case, prepared)
             met += is_met
             if not is_met:
-                ended.add((case.state, case.moment))
+                ended.add((case.state, case.moment, case.order))
             if problem:
                 wrong.append(f"{case}: {problem}")
                 print(wrong[-1], flush=True)

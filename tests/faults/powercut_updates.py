@@ -34,7 +34,7 @@ from tests.faults.kill_table import RESTING
 from tests.faults.powercut import Operation, Recorder, Survival, crash
 from tests.simulators.clock import ManualClock
 from tests.simulators.releases import check_receipt
-from tests.simulators.updates import SLOT, Device, World
+from tests.simulators.updates import FACTORY, SLOT, Device, World
 
 CONFIG = OutboxConfig(group_ms=0, reserve_kb=64)
 LUCK: tuple[Survival, ...] = ("none", "some", "some", "all")
@@ -230,7 +230,7 @@ class LoggedRecorder(Recorder):
 
 
 def live(folder: Path, *, is_honest: bool = True) -> tuple[History, World]:
-    """Four orders: two good releases, one bad in its samples, one bad in its trial; results are put all the while."""
+    """Six orders: three good releases, one bad in its samples, one bad in its trial, and last the factory's model."""
     history = History()
     world = World(folder / "world")
     releases = [world.release(number) for number in (1, 2, 3, 4, 5)]
@@ -254,6 +254,8 @@ def live(folder: Path, *, is_honest: bool = True) -> tuple[History, World]:
         for rev, release in enumerate(releases, 1):
             device.want(rev, release).turns()
         assert device.record.active == releases[-1]
+        device.want(len(releases) + 1, FACTORY).turns()
+        assert (device.record.active, device.record.previous) == (None, releases[-1])
     return history, world
 
 

@@ -40,7 +40,6 @@ def make_release(folder: Path, number: int, models: Mapping[str, bytes], family:
     release = Release(
         target=f"models/{family}/{number}.json",
         sha256=hashlib.sha256(manifest).hexdigest(),
-        size_bytes=len(manifest),
     )
     files = {path.name: path for path in folder.iterdir() if path.name != "manifest.json"}
     return MadeRelease(release, manifest, files)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edge.contract.manifest import Variant
 from edge.contract.messages import InputKind, TrustState
 from edge.contract.trust import Assignment, Wanted, decode_assignment, encode_assignment
@@ -37,6 +39,7 @@ from tests.simulators.clock import ManualClock
 from tests.simulators.releases import MadeRelease, check_receipt, make_release
 
 SLOT = "porch"
+FACTORY = Wanted(target="", sha256="", size_bytes=0)
 
 
 class World:
@@ -58,10 +61,15 @@ class World:
         self.made[made.release.target] = made
         return made.release
 
-    def order(self, rev: int, release: Release | None, **more: Any) -> bytes:
+    def order(self, rev: int, release: Release | Wanted | None, **more: Any) -> bytes:
+        """None: an assignment that does not name the slot."""
         slots = {}
-        if release is not None:
-            slots[SLOT] = Wanted(target=release.target, sha256=release.sha256, size_bytes=release.size_bytes, **more)
+        if isinstance(release, Wanted):
+            slots[SLOT] = release
+        elif release is not None:
+            size_bytes = len(self.made[release.target].manifest)
+            wanted = Wanted(target=release.target, sha256=release.sha256, size_bytes=size_bytes)
+            slots[SLOT] = msgspec.structs.replace(wanted, **more)
         return encode_assignment(Assignment(fleet="home", device="porch", rev=rev, slots=slots))
 
 
@@ -75,7 +83,7 @@ class _Target:
 
     @property
     def size_bytes(self) -> int:
-        return self.made.release.size_bytes
+        return len(self.made.manifest)
 
     def check(self, raw: bytes) -> None:
         if hashlib.sha256(raw).hexdigest() != self.made.release.sha256:
@@ -128,9 +136,11 @@ class FakeRepository:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.asked: list[str] = []
 
     def read(self, path: str, *, most_bytes: int) -> bytes:
         self._world.before("read")
+        self.asked.append(path)
         return self._world.made[path].manifest
 
 
@@ -245,6 +255,7 @@ class Device:
         self.desk.load()
         self.mail = Mail(self.desk)
         repository: Any = FakeRepository(self.world)
+        self.repository: FakeRepository = repository
         trust: Any = self.trust
         self.interrupt = threading.Event()
         overseer = Overseer(self.desk, trust, repository, self.clock, names=self.pipelines.names, refresh_s=3600)
@@ -298,7 +309,7 @@ class Device:
             self.updater.turn()
         return self
 
-    def want(self, rev: int, release: Release | None, **more: Any) -> Device:
+    def want(self, rev: int, release: Release | Wanted | None, **more: Any) -> Device:
         self.updater.want(self.world.order(rev, release, **more))
         return self
 
@@ -308,12 +319,13 @@ class Device:
         desk.load()
         record = desk.record(SLOT)
         for release in (record.active, record.previous):
-            if release is not None:
-                try:
-                    self.slots.load(SLOT, release)
-                except EdgeError:
-                    continue
-                return release
+            if release is None:
+                break
+            try:
+                self.slots.load(SLOT, release)
+            except EdgeError:
+                continue
+            return release
         return None
 
     @property

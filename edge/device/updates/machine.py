@@ -23,7 +23,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from edge.contract.messages import UpdateState
-from edge.device.updates.record import Release, SlotRecord
+from edge.device.updates.record import Release, SlotRecord, target_of
 
 __all__ = [
     "MOST_STEPS",
@@ -49,7 +49,8 @@ _HOUR_S = 3600.0
 class Happened(str, Enum):
     """What may happen to a slot."""
 
-    NAMED = "named"  # a newer assignment names a release
+    NAMED = "named"  # a newer assignment names a release, or the factory's model (no release)
+    CLEARED = "cleared"  # it names the factory's model, and another one runs
     CHOSEN = "chosen"  # an operator at the device names one that lies here already
     DROPPED = "dropped"  # the assignment no longer names the one on its way
     DONE = "done"  # the state's work went well
@@ -84,6 +85,7 @@ class Effect(str, Enum):
     DROP = "drop"  # coming := none
     REFUSE = "refuse"  # refused := coming, coming := none
     PROMOTE = "promote"  # previous := active, active := coming, coming := none
+    CLEAR = "clear"  # previous := active, active := the factory's, coming := none
     LEAVE = "leave"  # refused := active, active := previous, previous := the factory's
     FALL = "fall"  # as LEAVE, while another one is on its way
 
@@ -112,18 +114,21 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """What happened, and the release, the reason and the mode where it has any."""
+    """What happened, with the release, the reason and the mode where it has any. `rev`: of the assignment."""
 
     what: Happened
     release: Release | None = None
     why: str = ""
     mode: Literal["run", "shadow"] = "run"
     share: float = 1.0
+    rev: int = 0
 
 
 _NEW = {
     Happened.NAMED: Arrow(UpdateState.OFFERED, Effect.TAKE),
     Happened.CHOSEN: Arrow(UpdateState.STAGED, Effect.TAKE),
+    # It lies where the config says and was never in doubt: nothing to fetch, to probe or to try.
+    Happened.CLEARED: Arrow(UpdateState.COMMITTED, Effect.CLEAR),
 }
 _LEFT = Arrow(UpdateState.ROLLED_BACK, Effect.LEAVE)
 _LEAVE = {Happened.REVOKED: _LEFT, Happened.LOST: _LEFT, Happened.BACK: _LEFT}
@@ -225,7 +230,8 @@ def line_of(record: SlotRecord) -> Line:
 def step(record: SlotRecord, happening: Happening) -> tuple[SlotRecord, Action]:
     """What becomes of a record, and the work to do once that is committed.
 
-    The same record comes back, the very object, where what happened changes nothing: then nothing is committed.
+    The same record comes back, the very object, where what happened changes nothing: then nothing is committed. That a
+    newer assignment asks for what is active or on its way already changes the record, and moves nothing.
     """
     what: Happened | None = happening.what
     if what is Happened.PINNED or what is Happened.UNPINNED:
@@ -233,12 +239,14 @@ def step(record: SlotRecord, happening: Happening) -> tuple[SlotRecord, Action]:
         changed = record if record.is_pinned is pinned else replace(record, is_pinned=pinned)
         return changed, line_of(record).does
     if what is Happened.NAMED:
-        what = _meant(record, happening)
+        record, what = _heard(record, happening)
+    elif what is Happened.CHOSEN:
+        record = _asked(record, happening.release, 0)
+    elif what is Happened.DROPPED and not record.rev_of(record.coming):
+        what = None  # no assignment ever named it
     line = line_of(record)
-    if what is None or what not in line.on:
+    if what is None or what not in line.on or not _is_possible(record, what, line.on[what].effect):
         return record, line.does
-    if line.on[what].effect in {Effect.LEAVE, Effect.FALL} and record.active is None:
-        return record, line.does  # below the factory's model there is nothing
     why = happening.why
     if what is Happened.RESTARTED and 0 < line.attempts <= record.attempt:
         what, why = Happened.FAILED, f"cut short {record.attempt} times: the process ended, or the power went"
@@ -249,20 +257,50 @@ def step(record: SlotRecord, happening: Happening) -> tuple[SlotRecord, Action]:
     does_count = changed.coming is not None
     steps = 0 if not does_count else 1 if arrow.effect is Effect.TAKE else record.steps + 1
     changed = replace(changed, steps=steps, attempt=_attempt(record, changed, what))
-    return changed, line_of(changed).does
+    return _without_strangers(changed), line_of(changed).does
 
 
-_ENDING = frozenset({Effect.TAKE, Effect.DROP, Effect.REFUSE, Effect.PROMOTE})
+_ENDING = frozenset({Effect.TAKE, Effect.DROP, Effect.REFUSE, Effect.PROMOTE, Effect.CLEAR})
 
 
-def _meant(record: SlotRecord, happening: Happening) -> Happened | None:
-    """A pinned slot hears nothing; a release that is there already, or on its way for the same use, is no news."""
+def _heard(record: SlotRecord, happening: Happening) -> tuple[SlotRecord, Happened | None]:
+    """What an assignment means here, and the record with its revision.
+
+    A pinned slot hears nothing; a release that is there already, or on its way for the same use, moves nothing.
+    """
     if record.is_pinned:
-        return None
-    if happening.mode == "run" and happening.release == record.active:
-        return Happened.DROPPED
-    same = happening.release == record.coming and happening.mode == record.mode
-    return None if same and record.is_under_way else Happened.NAMED
+        return record, None
+    release = happening.release
+    record = _asked(record, release, happening.rev)
+    if happening.mode == "run" and release == record.active:
+        return record, Happened.DROPPED
+    if release is None:
+        return record, Happened.CLEARED
+    is_same = release == record.coming and happening.mode == record.mode
+    return record, None if is_same and record.is_under_way else Happened.NAMED
+
+
+def _asked(record: SlotRecord, release: Release | None, rev: int) -> SlotRecord:
+    """With who asked for the release: an assignment, or a person (0)."""
+    if rev == record.rev_of(release):
+        return record
+    others = {target: each for target, each in record.asked.items() if target != target_of(release)}
+    return replace(record, asked={**others, target_of(release): rev} if rev else others)
+
+
+def _without_strangers(record: SlotRecord) -> SlotRecord:
+    """Nobody asks any more about releases that a record no longer names."""
+    named = {target_of(each) for each in (record.active, record.previous, record.coming, record.refused)}
+    if record.asked.keys() <= named:
+        return record
+    return replace(record, asked={target: rev for target, rev in record.asked.items() if target in named})
+
+
+def _is_possible(record: SlotRecord, what: Happened, effect: Effect) -> bool:
+    """Below the factory's model there is nothing; an operator may go back from it to what ran before."""
+    if effect not in {Effect.LEAVE, Effect.FALL} or record.active is not None:
+        return True
+    return what is Happened.BACK and record.previous is not None
 
 
 def _attempt(record: SlotRecord, changed: SlotRecord, what: Happened) -> int:
@@ -287,6 +325,8 @@ def _affected(record: SlotRecord, effect: Effect, happening: Happening, why: str
             changed = replace(record, coming=None, refused=coming, why=why)
         case Effect.PROMOTE:
             changed = replace(record, previous=active, active=coming, coming=None, refused=None, why="")
+        case Effect.CLEAR:
+            changed = replace(record, previous=active, active=None, coming=None, refused=None, why="")
         case Effect.LEAVE:
             changed = replace(record, active=previous, previous=None, coming=None, refused=active, why=why)
         case Effect.FALL:

@@ -82,7 +82,7 @@ class Orders:
             case "unpin":
                 return Happening(what=Happened.UNPINNED), ""
             case "rollback":
-                if record.active is None and not record.is_under_way:
+                if record.active is None and record.previous is None and not record.is_under_way:
                     return None, "the factory's model runs; there is none before it"
                 return Happening(what=Happened.BACK, why="an operator at the device went back"), ""
             case "use":

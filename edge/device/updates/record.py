@@ -13,30 +13,34 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edge.contract.bodies import UNREADABLE
 from edge.contract.messages import SlotState, Update, UpdateState
 
-__all__ = ["Release", "Remembered", "SlotRecord", "encode_record", "read_record", "slot_state", "told"]
+__all__ = ["Release", "Remembered", "SlotRecord", "encode_record", "read_record", "slot_state", "target_of", "told"]
 
 FORMAT = 1
 _UNDER_WAY = frozenset(
     {UpdateState.OFFERED, UpdateState.FETCHING, UpdateState.STAGED, UpdateState.PROBING, UpdateState.TRIAL}
 )
+_REFUSED = frozenset({UpdateState.REJECTED, UpdateState.ROLLED_BACK})
 
 
 class Release(Struct, frozen=True, kw_only=True):
-    """A signed release: the path of its manifest, and that file's digest and size."""
+    """A signed release: the path of its manifest, and that file's digest. Its size stands in the signed metadata."""
 
     target: str
     sha256: str
-    size_bytes: int
 
 
 class SlotRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One slot. A release that is None is the factory's model, which lies where the config says.
 
-    `attempt` counts probes or trials of `coming` from 1; `steps` counts changes since it was named.
+    `attempt` counts probes or trials of `coming` from 1; `steps` counts changes since it was named. `asked` has, by
+    target ("": the factory's), the revision of the newest assignment that asked for a release which this record names.
+    So one that is left long after its trial is told with the revision that brought it, and what a person at the device
+    chose is not in there.
     """
 
     format: int = FORMAT
@@ -51,11 +55,20 @@ class SlotRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused: Release | None = None  # the last one that was rejected, rolled back or left
     why: str = ""  # of that
     is_pinned: bool = False  # an operator holds the slot: assignments do not move it
+    asked: dict[str, int] = {}
 
     @property
     def is_under_way(self) -> bool:
         """Whether a release is on its way."""
         return self.state in _UNDER_WAY
+
+    def rev_of(self, release: Release | None) -> int:
+        """The newest assignment that asked for it; 0: a person at the device did, or nobody."""
+        return self.asked.get(target_of(release), 0)
+
+    def is_same_work(self, other: SlotRecord) -> bool:
+        """Whether work that was begun for one is the other's too: who asked for it and who holds the slot is not."""
+        return replace(self, asked={}, is_pinned=False) == replace(other, asked={}, is_pinned=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +103,17 @@ def read_record(raw: bytes) -> Remembered:
 
 
 def _rescue(raw: bytes) -> SlotRecord:
-    """Field by field: one that is spoilt takes no other with it."""
+    """Field by field: one that is spoilt takes no other with it. No active one at all is the factory's model."""
     try:
         fields = msgspec.msgpack.decode(raw)
     except UNREADABLE:
         return SlotRecord()
     if not isinstance(fields, dict):
         return SlotRecord()
-    return _idle(_release(fields.get("active")), _release(fields.get("previous")))
+    active, previous = _release(fields.get("active")), _release(fields.get("previous"))
+    if active is None and fields.get("active") is not None:
+        active, previous = previous, None
+    return _idle(active, previous)
 
 
 def _release(field: Any) -> Release | None:
@@ -108,23 +124,27 @@ def _release(field: Any) -> Release | None:
 
 
 def _idle(active: Release | None, previous: Release | None) -> SlotRecord:
-    if active is None:
-        active, previous = previous, None
     return SlotRecord(active=active, previous=previous)
 
 
 def told(slot: str, record: SlotRecord, made_ms: int) -> Update:
-    """The report row that goes with a record, in one commit."""
-    about = record.coming or (record.active if record.state is UpdateState.COMMITTED else record.refused)
+    """The report row that goes with a record, in one commit.
+
+    `rev` is that of the newest assignment that asked for the release which the row is about. So a release that is left
+    after its trial (revoked, lost, or an operator went back) is told with the assignment that made it active, not with
+    one that came since and asked for nothing new here.
+    """
+    about = record.coming or (record.refused if record.state in _REFUSED else record.active)
     return Update(
         slot=slot,
         state=record.state,
         made_ms=made_ms,
-        target=_target(about),
+        target=target_of(about),
         sha256="" if about is None else about.sha256,
         attempt=record.attempt,
         why=record.why,
-        active=_target(record.active),
+        active=target_of(record.active),
+        rev=record.rev_of(about),
     )
 
 
@@ -132,16 +152,17 @@ def slot_state(record: SlotRecord) -> SlotState:
     """What the device's state says of a slot."""
     return SlotState(
         state=record.state,
-        active=_target(record.active),
+        active=target_of(record.active),
         active_sha256="" if record.active is None else record.active.sha256,
-        previous=_target(record.previous),
-        coming=_target(record.coming),
+        previous=target_of(record.previous),
+        coming=target_of(record.coming),
         coming_sha256="" if record.coming is None else record.coming.sha256,
         why=record.why,
-        refused=_target(record.refused),
+        refused=target_of(record.refused),
         pinned=record.is_pinned,
     )
 
 
-def _target(release: Release | None) -> str:
+def target_of(release: Release | None) -> str:
+    """Its path; empty: the factory's model, or none."""
     return "" if release is None else release.target

@@ -166,6 +166,23 @@ class Slots:
             self._disk.remove(part)
             raise
 
+    def manifest(self, slot: str, release: Release) -> bytes:
+        """The bytes of a release's manifest, as they were signed.
+
+        Raises:
+            TrustError: they are not, or nothing lies here.
+        """
+        folder = self.path(slot, release)
+        try:
+            raw = read_whole(folder / MANIFEST_NAME, most_bytes=_LARGEST_MANIFEST_BYTES)
+            receipt = read_whole(folder / _RECEIPT_NAME, most_bytes=_LARGEST_MANIFEST_BYTES)
+        except OSError as err:
+            raise TrustError(f"{folder}: {err.strerror or err}") from err
+        if hashlib.sha256(raw).hexdigest() != release.sha256:
+            raise TrustError(f"{folder / MANIFEST_NAME} is not the one that was signed")
+        self._check_receipt(receipt, raw)
+        return raw
+
     def check(self, slot: str, release: Release) -> Manifest:
         """Hash everything that lies in a slot again, and its signature's chain.
 
@@ -173,7 +190,7 @@ class Slots:
             TrustError: something is missing or not what it was.
         """
         folder = self.path(slot, release)
-        manifest = self._manifest(folder, release)
+        manifest = decode_manifest(self.manifest(slot, release))
         present = [each for each in manifest.variants if (folder / each.file).is_file()]
         if not present:
             raise TrustError(f"{folder} holds no variant of its bundle")
@@ -194,7 +211,7 @@ class Slots:
             TrustError: it is not.
         """
         folder = self.path(slot, release)
-        manifest = self._manifest(folder, release)
+        manifest = decode_manifest(self.manifest(slot, release))
         variant = self._chosen(slot, release, manifest)
         try:
             content = read_whole(folder / variant.file, most_bytes=_LARGEST_MODEL_BYTES)
@@ -230,17 +247,6 @@ class Slots:
         for each in sorted(folder.iterdir()) if folder.is_dir() else ():
             if each.name not in {*kept, _INCOMING_NAME}:
                 self._disk.remove(each)
-
-    def _manifest(self, folder: Path, release: Release) -> Manifest:
-        try:
-            raw = read_whole(folder / MANIFEST_NAME, most_bytes=_LARGEST_MANIFEST_BYTES)
-            receipt = read_whole(folder / _RECEIPT_NAME, most_bytes=_LARGEST_MANIFEST_BYTES)
-        except OSError as err:
-            raise TrustError(f"{folder}: {err.strerror or err}") from err
-        if hashlib.sha256(raw).hexdigest() != release.sha256:
-            raise TrustError(f"{folder / MANIFEST_NAME} is not the one that was signed")
-        self._check_receipt(receipt, raw)
-        return decode_manifest(raw)
 
     def _chosen(self, slot: str, release: Release, manifest: Manifest) -> Variant:
         """What was measured decides; where it was never kept, the manifest's order."""

@@ -43,7 +43,11 @@ class Overseer:
         names: Callable[[], tuple[str, ...]],
         refresh_s: float,
     ) -> None:
-        """`names`: the slots that this device has."""
+        """`names`: the slots that this device has.
+
+        Raises:
+            StoreError: the database failed.
+        """
         self._desk = desk
         self._trust = trust
         self._repository = repository
@@ -58,7 +62,7 @@ class Overseer:
         self._is_first_look = True
         self._due_s = 0.0
         self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
-        self._state = TrustState()
+        self._state = trust.state()
 
     @property
     def state(self) -> TrustState:
@@ -152,8 +156,8 @@ class Overseer:
         wanted = assignment.slots.get(slot)
         if wanted is None:
             return Happening(what=Happened.DROPPED)
-        release = Release(target=wanted.target, sha256=wanted.sha256, size_bytes=wanted.size_bytes)
-        return Happening(what=Happened.NAMED, release=release, mode=wanted.mode, share=wanted.share)
+        release = Release(target=wanted.target, sha256=wanted.sha256) if wanted.target else None
+        return Happening(what=Happened.NAMED, release=release, mode=wanted.mode, share=wanted.share, rev=assignment.rev)
 
     def _refuse(self, raw: bytes | None, why: str) -> None:
         _log.warning("updates: %s", why)

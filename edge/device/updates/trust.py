@@ -237,9 +237,14 @@ class Trust:
         return make_receipt(self._root, self._ledger.files(), self.target(path).path)
 
     def _check_wanted(self, wanted: Wanted) -> None:
+        if not wanted.target:  # the factory's model: no signature stands behind it, and none is needed
+            if wanted.sha256 or wanted.mode != "run":
+                raise TrustError("an assignment of the factory's model: expected no digest, and mode run")
+            return
         signed = self.target(wanted.target)
         self._check_fresh(family_role(signed.family))
-        if (signed.sha256, signed.size_bytes) != (wanted.sha256, wanted.size_bytes):
+        size_bytes = wanted.size_bytes or signed.size_bytes
+        if (signed.sha256, signed.size_bytes) != (wanted.sha256, size_bytes):
             raise TrustError(f"{wanted.target}: the assignment means other bytes than those signed")
         if signed.note.revoked:
             raise TrustError(f"{wanted.target}: revoked: {signed.note.revoked}")

@@ -180,7 +180,7 @@ class Updater:
             if letter.happening is None:
                 self._places.pop(letter.slot, None)
                 self._running[letter.slot] = record.active
-            elif letter.record == record:
+            elif letter.record is not None and letter.record.is_same_work(record):
                 self._desk.happen(letter.slot, letter.happening, reports=letter.reports)
         for order in self._orders.take():
             self._obey(order)
@@ -213,7 +213,7 @@ class Updater:
 
     def _place(self, slot: str, record: SlotRecord) -> _Place:
         place = self._places.get(slot)
-        if place is None or place.record != record:
+        if place is None or not place.record.is_same_work(record):
             # The same state with another attempt, or another active release behind it, keeps its deadline.
             is_same = place is not None and (place.record.state, place.record.coming) == (record.state, record.coming)
             entered_s = place.entered_s if place is not None and is_same else self._clock.monotonic_s()
@@ -321,6 +321,7 @@ class Updater:
             active_ms=round(compared.active_ms, 3),
             shadow_ms=round(compared.shadow_ms, 3),
             failed=compared.failed,
+            rev=self._desk.record(slot).rev_of(record.coming),
         )
 
 

@@ -98,7 +98,7 @@ class Work:
         release = _coming(record)
         self._trust.refresh(self._repository)
         try:
-            manifest = decode_manifest(self._manifest(release))
+            manifest = decode_manifest(self._manifest(slot, release))
             variants = self._variants(slot, record, manifest)
             files = needed_files(manifest, variants)
         except (TrustError, InputError, NotInRepositoryError) as err:
@@ -120,7 +120,7 @@ class Work:
         if self._is_sound(slot, release):
             return None
         try:
-            raw = self._manifest(release)
+            raw = self._manifest(slot, release)
             manifest = decode_manifest(raw)
             files = needed_files(manifest, self._variants(slot, record, manifest))
             receipt = self._trust.receipt(release.target)
@@ -185,8 +185,8 @@ class Work:
             return False
         return True
 
-    def _manifest(self, release: Release) -> bytes:
-        """The verified bytes of a release that may be started now.
+    def _manifest(self, slot: str, release: Release) -> bytes:
+        """The verified bytes of a release that may be started now; from its slot where it lies here already.
 
         Raises:
             TrustError: it may not, or these are no such bytes.
@@ -197,7 +197,10 @@ class Work:
             raise TrustError(f"{release.target}: {standing.word.value}: {standing.why}")
         if release.sha256 not in self._manifests:
             signed = self._trust.target(release.target)
-            raw = self._repository.read(signed.file, most_bytes=signed.size_bytes)
+            try:
+                raw = self._slots.manifest(slot, release)
+            except TrustError:
+                raw = self._repository.read(signed.file, most_bytes=signed.size_bytes)
             signed.check(raw)
             self._manifests[release.sha256] = raw
         return self._manifests[release.sha256]

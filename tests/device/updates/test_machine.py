@@ -26,7 +26,7 @@ from edge.device.updates.record import Release, SlotRecord, encode_record, read_
 
 
 def release(number: int) -> Release:
-    return Release(target=f"models/digits/{number}.json", sha256=f"{number:064x}", size_bytes=100 + number)
+    return Release(target=f"models/digits/{number}.json", sha256=f"{number:064x}")
 
 
 A, B, C = release(1), release(2), release(3)
@@ -39,8 +39,8 @@ def walk(record: SlotRecord, *happenings: Happening | Happened) -> SlotRecord:
     return record
 
 
-def named(what: Release, mode: str = "run") -> Happening:
-    return Happening(what=Happened.NAMED, release=what, mode=mode)  # type: ignore[arg-type]
+def named(what: Release | None, mode: str = "run", rev: int = 0) -> Happening:
+    return Happening(what=Happened.NAMED, release=what, mode=mode, rev=rev)  # type: ignore[arg-type]
 
 
 def at(state: UpdateState, mode: str = "run") -> SlotRecord:
@@ -73,7 +73,7 @@ def every_place() -> Iterator[SlotRecord]:
 
 def test_the_table_has_a_line_for_each_state_and_is_the_one_that_was_reviewed() -> None:
     assert set(TABLE) == set(UpdateState)
-    assert table_digest() == "040a3326f0f29742a71ba5c4733df682a29f11454ebac43d03433385cdc80418"
+    assert table_digest() == "c477c65d13f967c007f4449ae1dd60e076362606cb3e76ea3bcc173791614012"
 
 
 def test_a_way_without_trouble_ends_with_the_new_release_and_the_old_one_behind_it() -> None:
@@ -189,6 +189,79 @@ def test_an_active_release_that_is_lost_does_not_stop_the_one_on_its_way(state: 
     assert record.attempt == at(state).attempt
 
 
+@pytest.mark.parametrize("state", list(UpdateState))
+def test_the_factorys_model_that_an_assignment_names_takes_over_at_once_whatever_is_under_way(
+    state: UpdateState,
+) -> None:
+    record = at(state)
+    cleared, action = step(record, named(None, rev=9))
+    assert (cleared.state, cleared.active, cleared.previous) == (UpdateState.COMMITTED, None, record.active)
+    assert (cleared.coming, cleared.refused, cleared.why) == (None, None, "")
+    assert action is Action.PRUNE
+    update = told("porch", cleared, 5)
+    assert (update.target, update.active, update.rev) == ("", "", 9)
+    rested = walk(cleared, Happened.DONE)
+    assert (rested.state, rested.previous) == (UpdateState.IDLE, record.active)
+    assert walk(rested, named(None, rev=9)) is rested
+    assert walk(rested, named(B), named(None)).coming is None
+
+
+def test_from_the_factorys_model_an_operator_goes_back_to_what_ran_before_and_nothing_else_does() -> None:
+    cleared = walk(RUNS_A, named(None, rev=9), Happened.DONE)
+    assert walk(cleared, Happened.LOST) is cleared
+    assert walk(cleared, Happened.REVOKED) is cleared
+    back = walk(cleared, Happened.BACK)
+    assert (back.state, back.active, back.previous, back.refused) == (UpdateState.ROLLED_BACK, A, None, None)
+    assert (told("porch", back, 5).target, told("porch", back, 5).rev) == ("", 9)
+
+
+def test_a_pinned_slot_keeps_an_operators_choice_whatever_is_dropped_or_cleared() -> None:
+    pinned = walk(RUNS_A, Happened.PINNED, Happening(what=Happened.CHOSEN, release=B))
+    assert walk(pinned, Happened.DROPPED) is pinned
+    assert walk(pinned, named(None)) is pinned
+    chosen = walk(RUNS_A, named(B, rev=3), Happening(what=Happened.CHOSEN, release=C))
+    assert walk(chosen, Happened.DROPPED) is chosen, "no assignment ever named it"
+    assert walk(RUNS_A, named(B, rev=3), Happened.DROPPED).coming is None
+
+
+def test_each_report_has_the_revision_that_asked_for_the_release_it_is_about() -> None:
+    def rev_of(record: SlotRecord) -> tuple[str, int]:
+        update = told("porch", record, 5)
+        return update.target, update.rev
+
+    record = walk(SlotRecord(), named(A, rev=3))
+    assert rev_of(record) == (A.target, 3)
+    record = walk(record, *[Happened.DONE] * 6)
+    assert (record.state, rev_of(record)) == (UpdateState.IDLE, (A.target, 3))
+    record = walk(record, named(B, rev=5), *[Happened.DONE] * 6)
+    assert record.asked == {A.target: 3, B.target: 5}
+    rejected = walk(record, named(C, rev=6), Happened.FAILED)
+    assert rev_of(rejected) == (C.target, 6)
+    assert rev_of(walk(rejected, named(B, rev=7))) == (C.target, 6), "what is refused stays told as it was"
+    left = walk(rejected, Happened.LOST)
+    assert rev_of(left) == (B.target, 5), "not the one that asked for something else since"
+    assert rev_of(walk(left, Happened.LOST)) == (A.target, 3)
+    chosen = walk(record, Happening(what=Happened.CHOSEN, release=A))
+    assert rev_of(chosen) == (A.target, 0), "a person at the device did"
+
+
+def test_a_newer_assignment_of_the_same_changes_the_revision_and_no_work() -> None:
+    record = walk(RUNS_A, named(B, rev=3), *[Happened.DONE] * 4)
+    again = walk(record, named(B, rev=4))
+    assert (again.state, again.attempt, again.steps) == (UpdateState.TRIAL, record.attempt, record.steps)
+    assert told("porch", again, 5).rev == 4
+    assert again.is_same_work(record)
+    assert walk(record, Happened.PINNED).is_same_work(record)
+    assert not walk(record, Happened.RESTARTED).is_same_work(record)
+
+
+def test_a_record_from_before_revisions_is_read() -> None:
+    old = {"target": A.target, "sha256": A.sha256, "size_bytes": 101}
+    raw = msgspec.msgpack.encode({"format": 1, "state": "idle", "active": old})
+    assert read_record(raw).record == RUNS_A
+    assert not read_record(raw).problem
+
+
 def test_an_operators_choice_is_probed_and_tried_as_any_other() -> None:
     record = walk(RUNS_A, Happened.PINNED, Happening(what=Happened.CHOSEN, release=B))
     assert (record.state, record.coming) == (UpdateState.STAGED, B)
@@ -201,11 +274,13 @@ def test_any_order_of_happenings_keeps_the_invariants_and_ends() -> None:
     releases = [A, B, C]
     for _ in range(3000):
         record, trusted = SlotRecord(), {None}
-        for _ in range(40):
+        for rev in range(40):
             what = dice.choice(list(Happened))
             happening = Happening(
-                what=what, release=dice.choice(releases), mode=dice.choice(["run", "shadow"]), why="why"
+                what=what, release=dice.choice(releases), mode=dice.choice(["run", "shadow"]), why="why", rev=rev
             )
+            if what is Happened.NAMED and dice.random() < 0.2:
+                happening = named(None, rev=rev)
             before = record
             record, action = step(record, happening)
             if before.state is UpdateState.TRIAL and record.state is UpdateState.COMMITTED:
@@ -214,6 +289,7 @@ def test_any_order_of_happenings_keeps_the_invariants_and_ends() -> None:
             assert record.previous in trusted
             assert record.is_under_way == (record.coming is not None)
             assert record.steps <= MOST_STEPS
+            assert len(record.asked) <= 4
             assert 0 <= record.attempt <= 3
             assert action is line_of(record).does
             assert read_record(encode_record(record)).record == record

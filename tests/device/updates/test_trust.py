@@ -8,12 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tuf.api.exceptions import ExpiredMetadataError
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
 from edge.contract.messages import TrustState
-from edge.contract.trust import role_family, target_path
+from edge.contract.trust import Wanted, role_family, target_path
 from edge.device.updates.marks import read_marks
 from edge.device.updates.trust import Word
 from edge.device.updates.trust_tuf import hold_time
@@ -22,6 +23,7 @@ from tests.device.updates.repo import DAY_MS, FAMILY, NOW_MS, ONLINE_DAYS, ROOT_
 from tests.simulators.repository import MemoryRepository
 
 PATH = target_path(FAMILY, 7)
+FACTORY = Wanted(target="", sha256="", size_bytes=0)
 
 
 @pytest.fixture
@@ -287,6 +289,17 @@ def test_an_assignment_counts_once_and_only_when_it_is_accepted(repo: Repo, devi
         with pytest.raises(StaleError):
             device.trust.check_assignment(repo.assignment(rev, wanted))
     assert device.trust.check_assignment(repo.assignment(6, wanted)).rev == 6
+
+
+def test_the_factorys_model_and_a_size_that_is_left_to_the_metadata_may_be_ordered(repo: Repo, device: Device) -> None:
+    wanted = replace(repo.add(7), size_bytes=0)
+    repo.publish(repo.families[0])
+    device.trust.refresh(repo.served())
+    assert device.accept(repo.assignment(1, FACTORY)).slots == {"slot0": FACTORY}
+    assert device.accept(repo.assignment(2, wanted)).slots == {"slot0": wanted}
+    for bad in (replace(wanted, size_bytes=1), replace(FACTORY, sha256="00" * 32), replace(FACTORY, mode="shadow")):
+        with pytest.raises(TrustError):
+            device.trust.check_assignment(repo.assignment(3, bad))
 
 
 @pytest.mark.parametrize("whom", [{"fleet": "away"}, {"device": "attic"}])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.contract.messages import Event, Shadow, UpdateState
+from edge.contract.messages import Event, Shadow, Update, UpdateState
 from edge.contract.trust import Assignment, encode_assignment
 from edge.device.seat import Verdict
 from edge.device.updates.orders import FOLDER_NAME, Order, give
@@ -15,7 +15,7 @@ from edge.device.updates.record import Release
 from edge.device.updates.trust import Standing, Word
 from edge.errors import DiskFullError, NotNowError, RepositoryError, StoreError
 from tests.simulators.book import SqliteBook
-from tests.simulators.updates import SLOT, Device, World
+from tests.simulators.updates import FACTORY, SLOT, Device, World
 
 
 class Bench:
@@ -168,6 +168,64 @@ def test_a_shadow_is_reported_and_swaps_nothing_and_its_release_need_not_be_fetc
     device.want(3, bench.b).turns()
     assert device.record.active == bench.b
     assert len(device.fetches.fetched) == fetched
+
+
+def test_an_order_for_the_factorys_model_needs_no_probe_and_no_file_and_the_way_back_lies_here(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    probed = len(device.probed)
+    device.want(3, FACTORY).turns()
+    assert device.states == ["committed", "idle"]
+    assert (device.record.active, device.record.previous) == (None, bench.b)
+    assert device.pipelines.runs[-1] is None
+    assert (len(device.probed), device.updater.slot_states()[SLOT].active) == (probed, "")
+    again = bench.boot().turns()
+    assert again.loadable() is None, "the one before is not started in its place"
+    give(bench.folder / "data", Order(slot=SLOT, what="rollback"))
+    again.turns()
+    assert (again.record.active, again.pipelines.runs[-1]) == (bench.b, bench.b)
+
+
+def test_an_order_for_the_release_before_fetches_nothing_and_checks_probes_and_tries_it_again(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    device.fetches.fetched.clear()
+    device.repository.asked.clear()
+    device.want(3, bench.a, size_bytes=0).turns()
+    assert device.states == ["offered", "fetching", "staged", "probing", "trial", "committed", "idle"]
+    assert (device.record.active, device.record.previous) == (bench.a, bench.b)
+    assert (device.fetches.fetched, device.repository.asked) == ([], [])
+    device.watching.reports.clear()
+    device.want(4, bench.a).turns()
+    assert device.states == ["idle"], "the same release, whatever size the order gives; its revision is told"
+
+
+def test_every_report_says_which_order_asked_for_it(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_fails.add(bench.b.sha256)
+    device.want(5, bench.b).turns()
+    device.want(6, bench.c, mode="shadow").turns()
+    told = [(report.target, report.rev) for report in device.watching.reports if isinstance(report, Update | Shadow)]
+    assert set(told) == {(bench.b.target, 5), (bench.c.target, 6), (bench.a.target, 1)}
+    assert [report.rev for report in device.watching.reports if isinstance(report, Shadow)] == [6]
+
+
+def test_a_newer_order_for_what_is_on_trial_lets_the_trial_go_on(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_hangs.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    device.want(3, bench.b).turns()
+    give(bench.folder / "data", Order(slot=SLOT, what="pin"))
+    device.turns()
+    assert device.pipelines.trials.count(bench.b) == 1
+    assert device.pipelines.pending is not None
+    device.pipelines.pending(Verdict(is_good=False, why="slow", items=5))
+    device.turns()
+    refused = [report for report in device.watching.reports if getattr(report, "state", "") == "rolled_back"]
+    assert [report.rev for report in refused if isinstance(report, Update)] == [3]
+
+
+def test_a_device_tells_the_revision_it_goes_by_before_its_first_look(bench: Bench) -> None:
+    bench.installed(bench.a)
+    assert bench.boot().updater.trust_state().rev == 1
 
 
 def test_an_absent_repository_costs_time_and_nothing_else(bench: Bench) -> None:
