@@ -34,7 +34,7 @@ from edge.device.updates.trust import Standing, Word
 from edge.device.updates.updater import Updater
 from edge.device.updates.work import Work
 from edge.durable import Disk
-from edge.errors import EdgeError, ModelError, NotInRepositoryError, StaleError, TrustError
+from edge.errors import EdgeError, ModelError, NotInRepositoryError, RepositoryError, StaleError, TrustError
 from tests.simulators.clock import ManualClock
 from tests.simulators.releases import MadeRelease, check_receipt, make_release
 
@@ -113,7 +113,12 @@ class FakeTrust:
             return self._world.standings[path]
         return Standing(word=Word.SIGNED if path in self._world.made else Word.WITHDRAWN)
 
-    def target(self, path: str) -> _Target:
+    def check_offer(self, path: str, sha256: str) -> _Target:
+        standing = self.standing(path, sha256)
+        if standing.word is Word.UNKNOWN:
+            raise RepositoryError(standing.why)
+        if standing.word is not Word.SIGNED:
+            raise TrustError(f"{path}: {standing.word.value}: {standing.why}")
         return _Target(self._world.made[path])
 
     def receipt(self, path: str) -> bytes:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from edge.clock import Clock
+from edge.contract.asks import check_digest
 from edge.contract.ids import is_number
 from edge.contract.messages import TrustState
 from edge.contract.trust import (
@@ -29,6 +31,7 @@ from edge.contract.trust import (
     decode_signed,
     decode_time_token,
     family_role,
+    parse_target,
     role_family,
     target_path,
 )
@@ -38,7 +41,7 @@ from edge.device.updates.receipt import make_receipt
 from edge.device.updates.signed import SignedTarget, find_target
 from edge.device.updates.trust_ledger import Ledger, Limits
 from edge.device.updates.trust_tuf import Chain, Walk
-from edge.errors import StaleError, TrustError
+from edge.errors import InputError, ProtocolError, RepositoryError, StaleError, TrustError
 
 __all__ = ["Standing", "Trust", "Word"]
 
@@ -190,22 +193,24 @@ class Trust:
         except TrustError as err:
             return Standing(word=Word.UNKNOWN, why=str(err))
         if signed is None:
-            return Standing(word=Word.WITHDRAWN, why=f"{path} is no longer signed")
+            return Standing(word=Word.WITHDRAWN, why="not signed, or no longer")
         if signed.note.revoked:
             return Standing(word=Word.REVOKED, why=signed.note.revoked)
         if signed.release < floor:
-            return Standing(word=Word.BELOW_FLOOR, why=f"{path}: the lowest of its family is now {floor}")
+            return Standing(word=Word.BELOW_FLOOR, why=f"the lowest of its family is now {floor}")
         if signed.sha256 != sha256:
-            return Standing(word=Word.WITHDRAWN, why=f"{path} is now signed for other bytes")
+            return Standing(word=Word.WITHDRAWN, why="signed for other bytes")
         return Standing(word=Word.SIGNED)
 
     def check_assignment(self, raw: bytes) -> Assignment:
         """What `dn/want` orders, when this device shall follow it. Nothing is stored: see `accepting`.
 
+        Whether a release that it names may be started is a question for each slot: see `check_offer`.
+
         Raises:
             StaleError: its `rev` was seen already.
-            TrustError: not signed by `assignments`, for somebody else, or it names what may not be started here; or the
-                metadata have expired, or are not those last published.
+            TrustError: not signed by `assignments`, for somebody else, or it names what is no release; or the metadata
+                have expired.
             ProtocolError: unreadable.
         """
         signed, chain = decode_signed(raw), self._chain()
@@ -221,8 +226,26 @@ class Trust:
             raise StaleError(f"assignment of revision {assignment.rev}: {seen} was accepted before")
         self._check_fresh("root", "timestamp", "snapshot", "targets")
         for wanted in assignment.slots.values():
-            self._check_wanted(wanted)
+            _check_wanted(wanted)
         return assignment
+
+    def check_offer(self, path: str, sha256: str) -> SignedTarget:
+        """What is signed under `path`, when it may be started here now.
+
+        Raises:
+            TrustError: it may not, by the newest metadata: not signed, or for other bytes, revoked, or below the floor.
+            RepositoryError: they cannot say, for now: absent, expired, or not those last published.
+        """
+        role = family_role(parse_target(path)[0])
+        with _for_now():
+            self._chain().check_complete(role)
+            self._check_fresh("root", "timestamp", "snapshot", "targets")
+        standing = self.standing(path, sha256)
+        if standing.word is not Word.SIGNED:
+            raise TrustError(f"{path}: {standing.word.value}: {standing.why}")
+        with _for_now():
+            self._check_fresh(role)
+        return self.target(path)
 
     def accepting(self, raw: bytes, assignment: Assignment) -> tuple[Write, ...]:
         """What to commit with the first step of a checked assignment: older ones are refused from then on."""
@@ -235,21 +258,6 @@ class Trust:
             TrustError: it is not.
         """
         return make_receipt(self._root, self._ledger.files(), self.target(path).path)
-
-    def _check_wanted(self, wanted: Wanted) -> None:
-        if not wanted.target:  # the factory's model: no signature stands behind it, and none is needed
-            if wanted.sha256 or wanted.mode != "run":
-                raise TrustError("an assignment of the factory's model: expected no digest, and mode run")
-            return
-        signed = self.target(wanted.target)
-        self._check_fresh(family_role(signed.family))
-        size_bytes = wanted.size_bytes or signed.size_bytes
-        if (signed.sha256, signed.size_bytes) != (wanted.sha256, size_bytes):
-            raise TrustError(f"{wanted.target}: the assignment means other bytes than those signed")
-        if signed.note.revoked:
-            raise TrustError(f"{wanted.target}: revoked: {signed.note.revoked}")
-        if signed.release < (floor := self.floor(signed.family)):
-            raise TrustError(f"{wanted.target}: the lowest release of its family that may be started is {floor}")
 
     def _check_fresh(self, *roles: str) -> None:
         chain, now_ms = self._chain(), self.now_ms()
@@ -288,6 +296,28 @@ class Trust:
             if floor is not None and floor > marks.get(_floor_mark(family), 0):
                 writes.append(write_mark(_floor_mark(family), floor))
         return writes
+
+
+def _check_wanted(wanted: Wanted) -> None:
+    """Return when it names a release by path and digest, or the factory's model."""
+    if not wanted.target:
+        if wanted.sha256 or wanted.mode != "run":
+            raise TrustError("an assignment of the factory's model: expected no digest, and mode run")
+        return
+    try:
+        family_role(parse_target(wanted.target)[0])
+        check_digest(wanted.sha256)
+    except (ProtocolError, InputError) as err:
+        raise TrustError(f"an assignment of what is no release: {err}") from err
+
+
+@contextmanager
+def _for_now() -> Iterator[None]:
+    """What is missing or too old may come with a later refresh."""
+    try:
+        yield
+    except TrustError as err:
+        raise RepositoryError(str(err)) from err
 
 
 def _load_family(walk: Walk, family: str) -> None:

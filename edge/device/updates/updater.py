@@ -65,6 +65,7 @@ class _Place:
     entered_s: float
     is_begun: bool = False
     due_s: float = 0.0
+    problem: str = ""  # of the last try
 
 
 class Updater:
@@ -201,7 +202,8 @@ class Updater:
             now_s = self._clock.monotonic_s()
             deadline_s = line_of(record).deadline_s
             if deadline_s is not None and now_s - place.entered_s > deadline_s:
-                self._desk.happen(slot, Happening(what=Happened.TIMED_OUT, why=f"not done in {deadline_s / 3600:g} h"))
+                why = ": ".join(filter(None, (f"not done in {deadline_s / 3600:g} h", place.problem)))
+                self._desk.happen(slot, Happening(what=Happened.TIMED_OUT, why=why))
                 continue
             if place.is_begun or now_s < place.due_s:
                 return _IDLE_S if place.is_begun else place.due_s - now_s
@@ -228,7 +230,7 @@ class Updater:
         except (RepositoryError, OSError) as err:
             backoff = self._backoffs.setdefault(slot, Backoff(_RETRY_MIN_S, _RETRY_MAX_S))
             delay_s = max(backoff.next_s(), getattr(err, "retry_after_s", 0.0))
-            place.due_s = self._clock.monotonic_s() + delay_s
+            place.due_s, place.problem = self._clock.monotonic_s() + delay_s, str(err)
             _log.info("%s: %s; again in %.0f s", slot, err, delay_s)
             return None
 

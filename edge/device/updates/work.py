@@ -21,7 +21,7 @@ from edge.device.updates.choice import Choice, to_fetch
 from edge.device.updates.probing import Limits
 from edge.device.updates.record import Release, SlotRecord
 from edge.device.updates.slots import Slots, needed_files
-from edge.device.updates.trust import Trust, Word
+from edge.device.updates.trust import Trust
 from edge.errors import ChildError, DiskFullError, InputError, NotInRepositoryError, RepositoryError, TrustError
 
 __all__ = ["Board", "Fetches", "Probe", "Refused", "Work"]
@@ -192,11 +192,8 @@ class Work:
             TrustError: it may not, or these are no such bytes.
             RepositoryError: it cannot be had now.
         """
-        standing = self._trust.standing(release.target, release.sha256)
-        if standing.word is not Word.SIGNED:
-            raise TrustError(f"{release.target}: {standing.word.value}: {standing.why}")
+        signed = self._trust.check_offer(release.target, release.sha256)
         if release.sha256 not in self._manifests:
-            signed = self._trust.target(release.target)
             try:
                 raw = self._slots.manifest(slot, release)
             except TrustError:

@@ -226,7 +226,15 @@ class Device:
             self.book.query("SELECT * FROM trusted ORDER BY name"),
         )
 
-    def accept(self, raw: bytes) -> Assignment:
+    def check(self, raw: bytes) -> Assignment:
+        """An order, and then each release that it names, as the thread `updates` does."""
         order = self.trust.check_assignment(raw)
+        for wanted in order.slots.values():
+            if wanted.target:
+                self.trust.check_offer(wanted.target, wanted.sha256)
+        return order
+
+    def accept(self, raw: bytes) -> Assignment:
+        order = self.check(raw)
         self.book.commit(self.trust.accepting(raw, order))
         return order

@@ -31,6 +31,7 @@ class Device:
         target = self.trust.target(path)
         slots = {"door": Wanted(target=path, sha256=target.sha256, size_bytes=target.size_bytes)}
         order = Assignment(fleet="home", device="porch", rev=rev, slots=slots)
+        self.trust.check_offer(path, target.sha256)
         return self.trust.check_assignment(fleet.registry().sign_assignment(order))
 
 

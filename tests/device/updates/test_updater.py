@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge.contract.messages import Event, Shadow, Update, UpdateState
-from edge.contract.trust import Assignment, encode_assignment
+from edge.contract.trust import Assignment, Wanted, encode_assignment
 from edge.device.seat import Verdict
 from edge.device.updates.orders import FOLDER_NAME, Order, give
 from edge.device.updates.record import Release
@@ -226,6 +226,35 @@ def test_a_newer_order_for_what_is_on_trial_lets_the_trial_go_on(bench: Bench) -
 def test_a_device_tells_the_revision_it_goes_by_before_its_first_look(bench: Bench) -> None:
     bench.installed(bench.a)
     assert bench.boot().updater.trust_state().rev == 1
+
+
+def test_a_release_that_may_not_be_started_is_refused_for_its_slot_and_stops_no_other(bench: Bench) -> None:
+    device = bench.boot(names=(SLOT, "attic"))
+    bench.world.standings[bench.a.target] = Standing(word=Word.REVOKED, why="it sees ghosts")
+    slots = {
+        name: Wanted(target=each.target, sha256=each.sha256, size_bytes=0)
+        for name, each in ((SLOT, bench.a), ("attic", bench.b))
+    }
+    device.updater.want(encode_assignment(Assignment(fleet="home", device="porch", rev=4, slots=slots)))
+    device.turns()
+    assert device.desk.record("attic").active == bench.b
+    (refused,) = [report for report in device.watching.reports if getattr(report, "state", "") == "rejected"]
+    assert isinstance(refused, Update)
+    assert (refused.slot, refused.rev, refused.target) == (SLOT, 4, bench.a.target)
+    assert "it sees ghosts" in refused.why
+
+
+def test_an_offer_that_nothing_can_be_said_of_for_now_waits_a_day_and_is_refused_with_the_reason(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.standings[bench.b.target] = Standing(word=Word.UNKNOWN, why="the metadata have expired")
+    device.want(2, bench.b).turns()
+    device.clock.advance(12 * 3600)
+    device.turns()
+    assert device.record.state is UpdateState.OFFERED
+    device.clock.advance(13 * 3600)
+    device.turns()
+    assert (device.record.state, device.record.active) == (UpdateState.REJECTED, bench.a)
+    assert device.record.why == "not done in 24 h: the metadata have expired"
 
 
 def test_an_absent_repository_costs_time_and_nothing_else(bench: Bench) -> None:
