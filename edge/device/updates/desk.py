@@ -9,7 +9,7 @@ Thread: `load` on main, before any other; then `updates` writes, and any thread 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from edge.clock import Clock
 from edge.contract.messages import Event, SlotState
@@ -61,9 +61,9 @@ class Desk:
         """Slots that have a record."""
         return tuple(self._records)
 
-    def states(self) -> dict[str, SlotState]:
-        """For the device's state."""
-        return {name: slot_state(record) for name, record in self._records.items()}
+    def states(self, names: Iterable[str] = ()) -> dict[str, SlotState]:
+        """For the device's state: of each slot that has a record, and of these besides."""
+        return {name: slot_state(self.record(name)) for name in sorted({*self._records, *names})}
 
     def happen(self, slot: str, happening: Happening, *, reports: Sequence[Report] = ()) -> bool:
         """See `happen_all`."""

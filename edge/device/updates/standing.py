@@ -144,15 +144,16 @@ class Overseer:
 
     def _accept(self, raw: bytes) -> None:
         assignment = self._trust.check_assignment(raw)
-        happenings = {slot: self._meant(slot, assignment) for slot in self._names()}
+        # Of a slot that this device does not have, too: refused in its own row is better than never heard of.
+        slots = {*self._names(), *assignment.slots}
         self._desk.happen_all(
-            {slot: happening for slot, happening in happenings.items() if happening is not None},
+            {slot: self._meant(slot, assignment) for slot in sorted(slots)},
             writes=self._trust.accepting(raw, assignment),
         )
         self._last = raw
         _log.info("updates: assignment %d for %s", assignment.rev, ", ".join(sorted(assignment.slots)) or "no slot")
 
-    def _meant(self, slot: str, assignment: Assignment) -> Happening | None:
+    def _meant(self, slot: str, assignment: Assignment) -> Happening:
         wanted = assignment.slots.get(slot)
         if wanted is None:
             return Happening(what=Happened.DROPPED)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edge.clock import Clock
 from edge.contract.asks import check_digest
-from edge.contract.ids import is_number
+from edge.contract.ids import check_name, is_number
 from edge.contract.messages import TrustState
 from edge.contract.trust import (
     ASSIGNMENTS_ROLE,
@@ -225,8 +225,8 @@ class Trust:
         if assignment.rev <= (seen := self._standing_mark(_REV, ASSIGNMENTS_ROLE, _REV_PROOF)):
             raise StaleError(f"assignment of revision {assignment.rev}: {seen} was accepted before")
         self._check_fresh("root", "timestamp", "snapshot", "targets")
-        for wanted in assignment.slots.values():
-            _check_wanted(wanted)
+        for slot, wanted in assignment.slots.items():
+            _check_wanted(slot, wanted)
         return assignment
 
     def check_offer(self, path: str, sha256: str) -> SignedTarget:
@@ -298,13 +298,14 @@ class Trust:
         return writes
 
 
-def _check_wanted(wanted: Wanted) -> None:
+def _check_wanted(slot: str, wanted: Wanted) -> None:
     """Return when it names a release by path and digest, or the factory's model."""
-    if not wanted.target:
-        if wanted.sha256 or wanted.mode != "run":
-            raise TrustError("an assignment of the factory's model: expected no digest, and mode run")
-        return
+    if not wanted.target and (wanted.sha256 or wanted.mode != "run"):
+        raise TrustError("an assignment of the factory's model: expected no digest, and mode run")
     try:
+        check_name("slot", slot)
+        if not wanted.target:
+            return
         family_role(parse_target(wanted.target)[0])
         check_digest(wanted.sha256)
     except (ProtocolError, InputError) as err:

@@ -112,7 +112,7 @@ class Updater:
 
     def slot_states(self) -> dict[str, SlotState]:
         """For the device's state; a slot that nothing was ever done with runs the factory's model."""
-        return self._desk.states()
+        return self._desk.states(self._pipelines.names())
 
     def trust_state(self) -> TrustState:
         """For the device's state."""

@@ -257,6 +257,12 @@ def test_an_offer_that_nothing_can_be_said_of_for_now_waits_a_day_and_is_refused
     assert device.record.why == "not done in 24 h: the metadata have expired"
 
 
+def test_a_new_device_tells_of_each_slot_that_it_runs_the_factorys_model(bench: Bench) -> None:
+    states = bench.boot(names=(SLOT, "attic")).updater.slot_states()
+    assert set(states) == {SLOT, "attic"}
+    assert {(state.state, state.active) for state in states.values()} == {(UpdateState.IDLE, "")}
+
+
 def test_an_absent_repository_costs_time_and_nothing_else(bench: Bench) -> None:
     failing = [True]
 
@@ -369,7 +375,10 @@ def test_a_pipeline_that_was_started_anew_has_its_trial_begun_again(bench: Bench
 def test_a_release_of_another_kind_of_input_or_for_no_pipeline_is_rejected(bench: Bench) -> None:
     bench.boot(names=())
     bench.device.want(1, bench.a).turns()
-    assert bench.device.record.coming is None
+    assert (bench.device.record.state, bench.device.record.why) == (
+        UpdateState.REJECTED,
+        "this device has no pipeline of that name",
+    )
     device = bench.boot()
     device.pipelines.kind = lambda slot: None  # type: ignore[method-assign]
     device.want(2, bench.a).turns()
