@@ -27,6 +27,7 @@ class _Box(Generic[T]):
         self._items: deque[T] = deque()
         self._capacity = capacity
         self._is_closed = False
+        self._is_woken = False
 
     def __len__(self) -> int:
         with self._changed:
@@ -45,14 +46,21 @@ class _Box(Generic[T]):
             return self._is_closed and not self._items
 
     def get(self, timeout_s: float | None = None) -> T | None:
-        """Take the oldest item; None when `timeout_s` passed without one (None waits for ever), or all is over."""
+        """Take the oldest item; None when `timeout_s` passed without one (None: never), when woken, or all is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._is_closed, timeout_s)
-            if not self._items:
+            self._changed.wait_for(lambda: self._items or self._is_closed or self._is_woken, timeout_s)
+            if self._is_woken or not self._items:
+                self._is_woken = False
                 return None
             item = self._items.popleft()
             self._changed.notify_all()
             return item
+
+    def wake(self) -> None:
+        """Have `get` return None once, at once, so that its caller looks at something else before the next item."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Take no more, and wake everyone who waits. Idempotent."""

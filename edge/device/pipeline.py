@@ -40,8 +40,17 @@ _MANY_FAILURES = 20  # in a row: no longer the inputs' fault
 class Inbox(Protocol[T_co]):
     """Where capture leaves items: `mailbox.Latest` or `mailbox.Bounded`."""
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether there will never again be an item."""
+        ...
+
     def get(self, timeout_s: float | None = None) -> T_co | None:
-        """Wait for the next item; None when `timeout_s` passed, or when there will be none."""
+        """Wait for the next item; None when `timeout_s` passed, when woken, or when there will be none."""
+        ...
+
+    def wake(self) -> None:
+        """Have `get` return. From any thread."""
         ...
 
 
@@ -81,6 +90,7 @@ class Pipeline(Generic[T]):
         self._outlet = outlet
         self._clock = clock
         self._failed_in_row = 0
+        seat.ring = inbox.wake  # a source that gives nothing for hours keeps no model from taking over
 
     def run(self, kept: Kept) -> None:
         """See `supervisor.Life`. Returns when the inbox has ended."""
@@ -91,15 +101,19 @@ class Pipeline(Generic[T]):
             seat.settle()
             self.meter.model = seat.model.ref
             kept.pulse.waiting()
-            while (item := self._inbox.get()) is not None:
-                if seat.is_asked:
+            while not self._inbox.is_ended:
+                if seat.is_asked:  # with no item in hand: none is lost where a model cannot be opened
                     kept.pulse.working(_OPEN_BUDGET_S)
                     seat.settle()
-                kept.pulse.working(_INFER_BUDGET_S)
-                if self._handle(item):
-                    self.meter.error = ""
-                    kept.went_well()
-                kept.pulse.waiting()
+                    self.meter.model = seat.model.ref
+                    kept.pulse.waiting()
+                item = self._inbox.get()
+                if item is not None:
+                    kept.pulse.working(_INFER_BUDGET_S)
+                    if self._handle(item):
+                        self.meter.error = ""
+                        kept.went_well()
+                    kept.pulse.waiting()
 
     def down(self, err: Exception, *, is_news: bool, delay_s: float) -> None:
         """See `supervisor.Life`."""

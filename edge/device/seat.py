@@ -1,8 +1,8 @@
 """Which model a pipeline runs, and the change from one to another between two items.
 
-Promises: a model takes over between two items and never during one; while one is on trial the model before it stays at
-hand, and answers again from the first failure on. What is asked for from outside is done by the pipeline's thread, in
-order, before its next item.
+Promises: a model takes over between two items and never during one, also where none comes for hours; while one is on
+trial the model before it stays at hand, and answers again from the first failure on. What is asked for from outside is
+done by the pipeline's thread, in order, before its next item.
 Leaves out: why a model changes (`updates`), opening files (`stage`), comparing (`shadow`).
 Thread: `run`, `try_out` and `watch` from any; all else `pipeline:<name>`. A model may be opened on another thread; from
 then on this one runs and closes it.
@@ -67,6 +67,10 @@ class Candidate:
     model: Predictor | None = None
 
 
+def _nobody() -> None:
+    """Until there is a pipeline."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Trial:
     key: str
@@ -89,12 +93,14 @@ class Seat:
         self._trial: _Trial | None = None
         self._recent_ms: deque[float] = deque(maxlen=_REMEMBERED)
         self._tap: Tap | None = None
+        self.ring: Callable[[], None] = _nobody  # wakes the pipeline's thread, so that it does what was asked
 
     # From any thread.
 
     def run(self, key: str, open_model: Opener, model: Predictor | None = None) -> None:
         """Run this one from the next item on; a trial of another one ends. `model`: it is open already."""
         self._orders.append(lambda: self._settle_on(key, open_model, model))
+        self.ring()
 
     def try_out(self, candidate: Candidate, terms: Terms, tell: Tell) -> None:
         """Run the candidate from the next item on, until it failed, or passed and `run` confirms it.
@@ -102,6 +108,7 @@ class Seat:
         `tell` is called once, on the pipeline's thread, and must not block.
         """
         self._orders.append(lambda: self._begin(candidate, terms, tell))
+        self.ring()
 
     def watch(self, tap: Tap | None) -> None:
         """Let `tap` see each answer and what it answers; None: nobody."""

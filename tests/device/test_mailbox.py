@@ -89,3 +89,14 @@ def test_closing_frees_a_writer_that_waits_for_room() -> None:
 def test_a_box_without_room_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         Bounded(0)
+
+
+@pytest.mark.parametrize("box", [Latest[int](), Bounded[int](2), Refusing[int](2)])
+def test_a_reader_that_is_woken_looks_up_once_before_the_next_item(
+    box: Latest[int] | Bounded[int] | Refusing[int],
+) -> None:
+    box.wake()
+    box.put(1)
+    assert box.get() is None
+    assert not box.is_ended
+    assert box.get() == 1

@@ -189,6 +189,40 @@ def test_a_pipeline_that_stops_during_a_trial_says_that_it_was_cut_short() -> No
     assert b.is_closed
 
 
+def test_a_source_that_gives_nothing_keeps_no_model_from_taking_over() -> None:
+    a, b = SimulatedModel(name="a"), SimulatedModel(name="b")
+    bench = Bench(a).start()
+    bench.frames(1)
+    bench.seat.run("b", lambda: b, b)
+    for _ in range(2000):
+        if bench.seat.holds("b"):
+            break
+        threading.Event().wait(0.005)
+    assert bench.seat.holds("b")
+    assert a.is_closed
+    assert len(bench.outlet.results) == 1, "no item has come since"
+    bench.stop()
+
+
+def test_an_item_is_not_lost_where_the_model_that_was_asked_for_cannot_be_opened() -> None:
+    a = SimulatedModel(InputKind.TEXT, name="a")
+    bench = Bench(a, InputKind.TEXT).start()
+    bench.feed(text("one"))
+    tries = []
+
+    def open_model() -> SimulatedModel:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ModelError("no such file")
+        return SimulatedModel(InputKind.TEXT, name="b")
+
+    bench.seat.run("b", open_model)
+    assert bench.box.put(text("two", id="2"))
+    bench.outlet.wait_for(lambda outlet: len(outlet.results) >= 2)
+    bench.stop()
+    assert [result.input for result in bench.outlet.results] == ["1", "2"]
+
+
 def test_going_back_needs_no_new_opening() -> None:
     a, b = SimulatedModel(name="a"), SimulatedModel(name="b")
     bench = Bench(a).start()
