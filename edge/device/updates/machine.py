@@ -23,7 +23,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from edge.contract.messages import UpdateState
-from edge.device.updates.record import Release, SlotRecord, target_of
+from edge.device.updates.record import Release, SlotRecord, Wish, target_of
 
 __all__ = [
     "MOST_STEPS",
@@ -60,8 +60,8 @@ class Happened(str, Enum):
     REVOKED = "revoked"  # the active release must not run any more
     LOST = "lost"  # the active release cannot be opened
     BACK = "back"  # an operator at the device wants the release before
-    PINNED = "pinned"
-    UNPINNED = "unpinned"
+    PINNED = "pinned"  # an operator holds the slot: assignments do not move it
+    UNPINNED = "unpinned"  # they do again, and the newest one that came meanwhile is made up for
 
 
 class Action(str, Enum):
@@ -234,10 +234,12 @@ def step(record: SlotRecord, happening: Happening) -> tuple[SlotRecord, Action]:
     newer assignment asks for what is active or on its way already changes the record, and moves nothing.
     """
     what: Happened | None = happening.what
-    if what is Happened.PINNED or what is Happened.UNPINNED:
-        pinned = what is Happened.PINNED
-        changed = record if record.is_pinned is pinned else replace(record, is_pinned=pinned)
-        return changed, line_of(record).does
+    if what is Happened.PINNED:
+        return record if record.is_pinned else replace(record, is_pinned=True), line_of(record).does
+    if what is Happened.UNPINNED:
+        return _unpinned(record)
+    if record.is_pinned and what in {Happened.NAMED, Happened.DROPPED}:
+        return _missed(record, happening), line_of(record).does
     if what is Happened.NAMED:
         record, what = _heard(record, happening)
     elif what is Happened.CHOSEN:
@@ -263,13 +265,31 @@ def step(record: SlotRecord, happening: Happening) -> tuple[SlotRecord, Action]:
 _ENDING = frozenset({Effect.TAKE, Effect.DROP, Effect.REFUSE, Effect.PROMOTE, Effect.CLEAR})
 
 
+def _missed(record: SlotRecord, happening: Happening) -> SlotRecord:
+    """A pinned slot is moved by no assignment; what the newest one wants is kept for later."""
+    wish = None
+    if happening.what is Happened.NAMED:
+        wish = Wish(rev=happening.rev, release=happening.release, mode=happening.mode, share=happening.share)
+    return record if wish == record.missed else replace(record, missed=wish)
+
+
+def _unpinned(record: SlotRecord) -> tuple[SlotRecord, Action]:
+    """Assignments move the slot again, and the one that it missed does so now."""
+    wish = record.missed
+    if not record.is_pinned:
+        return record, line_of(record).does
+    free = replace(record, is_pinned=False, missed=None)
+    if wish is None:
+        return free, line_of(free).does
+    named = Happening(what=Happened.NAMED, release=wish.release, mode=wish.mode, share=wish.share, rev=wish.rev)
+    return step(free, named)
+
+
 def _heard(record: SlotRecord, happening: Happening) -> tuple[SlotRecord, Happened | None]:
     """What an assignment means here, and the record with its revision.
 
-    A pinned slot hears nothing; a release that is there already, or on its way for the same use, moves nothing.
+    A release that is there already, or on its way for the same use, moves nothing.
     """
-    if record.is_pinned:
-        return record, None
     release = happening.release
     record = _asked(record, release, happening.rev)
     if happening.mode == "run" and release == record.active:

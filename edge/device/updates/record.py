@@ -18,7 +18,17 @@ from msgspec.structs import replace
 from edge.contract.bodies import UNREADABLE
 from edge.contract.messages import SlotState, Update, UpdateState
 
-__all__ = ["Release", "Remembered", "SlotRecord", "encode_record", "read_record", "slot_state", "target_of", "told"]
+__all__ = [
+    "Release",
+    "Remembered",
+    "SlotRecord",
+    "Wish",
+    "encode_record",
+    "read_record",
+    "slot_state",
+    "target_of",
+    "told",
+]
 
 FORMAT = 1
 _UNDER_WAY = frozenset(
@@ -32,6 +42,15 @@ class Release(Struct, frozen=True, kw_only=True):
 
     target: str
     sha256: str
+
+
+class Wish(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an assignment wants of a slot. `release` None: the factory's model."""
+
+    rev: int
+    release: Release | None = None
+    mode: Literal["run", "shadow"] = "run"
+    share: float = 1.0
 
 
 class SlotRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +74,7 @@ class SlotRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     refused: Release | None = None  # the last one that was rejected, rolled back or left
     why: str = ""  # of that
     is_pinned: bool = False  # an operator holds the slot: assignments do not move it
+    missed: Wish | None = None  # of the newest assignment since then
     asked: dict[str, int] = {}
 
     @property
@@ -68,7 +88,7 @@ class SlotRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def is_same_work(self, other: SlotRecord) -> bool:
         """Whether work that was begun for one is the other's too: who asked for it and who holds the slot is not."""
-        return replace(self, asked={}, is_pinned=False) == replace(other, asked={}, is_pinned=False)
+        return self == replace(other, asked=self.asked, is_pinned=self.is_pinned, missed=self.missed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,10 +155,21 @@ def test_a_newer_name_replaces_the_one_on_its_way_and_never_the_active_one(state
 
 
 @pytest.mark.parametrize("state", list(UpdateState))
-def test_a_pinned_slot_hears_no_assignment(state: UpdateState) -> None:
+def test_a_pinned_slot_is_moved_by_no_assignment_and_makes_up_for_the_newest_one_afterwards(
+    state: UpdateState,
+) -> None:
     pinned = walk(at(state), Happened.PINNED)
-    assert walk(pinned, named(C)) is pinned
-    assert walk(pinned, Happened.UNPINNED, named(C)).coming == C
+    held = walk(pinned, named(C, rev=6))
+    assert replace(held, missed=None) == pinned
+    assert walk(held, named(C, rev=6)) is held
+    assert read_record(encode_record(held)).record == held
+    freed = walk(held, Happened.UNPINNED)
+    assert (freed.state, freed.coming, freed.missed) == (UpdateState.OFFERED, C, None)
+    assert told("porch", freed, 5).rev == 6
+    assert walk(held, named(None, rev=7), Happened.UNPINNED).active is None
+    assert walk(held, Happened.DROPPED) == pinned, "the newest one asks for nothing"
+    assert walk(pinned, Happened.UNPINNED) == at(state)
+    assert walk(at(state), Happened.UNPINNED) == at(state)
 
 
 def test_what_is_active_or_on_its_way_already_is_no_news() -> None:
@@ -218,7 +229,7 @@ def test_from_the_factorys_model_an_operator_goes_back_to_what_ran_before_and_no
 def test_a_pinned_slot_keeps_an_operators_choice_whatever_is_dropped_or_cleared() -> None:
     pinned = walk(RUNS_A, Happened.PINNED, Happening(what=Happened.CHOSEN, release=B))
     assert walk(pinned, Happened.DROPPED) is pinned
-    assert walk(pinned, named(None)) is pinned
+    assert walk(pinned, named(None, rev=2)).coming == B
     chosen = walk(RUNS_A, named(B, rev=3), Happening(what=Happened.CHOSEN, release=C))
     assert walk(chosen, Happened.DROPPED) is chosen, "no assignment ever named it"
     assert walk(RUNS_A, named(B, rev=3), Happened.DROPPED).coming is None
