@@ -101,19 +101,27 @@ class Pipeline(Generic[T]):
             seat.settle()
             self.meter.model = seat.model.ref
             kept.pulse.waiting()
-            while not self._inbox.is_ended:
-                if seat.is_asked:  # with no item in hand: none is lost where a model cannot be opened
-                    kept.pulse.working(_OPEN_BUDGET_S)
-                    seat.settle()
-                    self.meter.model = seat.model.ref
-                    kept.pulse.waiting()
-                item = self._inbox.get()
-                if item is not None:
-                    kept.pulse.working(_INFER_BUDGET_S)
-                    if self._handle(item):
-                        self.meter.error = ""
-                        kept.went_well()
-                    kept.pulse.waiting()
+            try:
+                while not self._inbox.is_ended:
+                    self._turn(kept)
+            except Exception as err:  # whatever broke, it did so with the model on trial
+                seat.end_trial(err)
+                raise
+
+    def _turn(self, kept: Kept) -> None:
+        """Do what was asked for, and infer one item."""
+        if self._seat.is_asked:  # with no item in hand: none is lost where a model cannot be opened
+            kept.pulse.working(_OPEN_BUDGET_S)
+            self._seat.settle()
+            self.meter.model = self._seat.model.ref
+            kept.pulse.waiting()
+        item = self._inbox.get()
+        if item is not None:
+            kept.pulse.working(_INFER_BUDGET_S)
+            if self._handle(item):
+                self.meter.error = ""
+                kept.went_well()
+            kept.pulse.waiting()
 
     def down(self, err: Exception, *, is_news: bool, delay_s: float) -> None:
         """See `supervisor.Life`."""

@@ -157,15 +157,20 @@ class Seat:
 
     def blames(self, err: Exception) -> bool:
         """Whether the model on trial is to blame; the one before it answers from then on."""
-        trial = self._trial
-        if trial is None:
+        if not self.end_trial(err):
             return False
-        self._end(trial, is_good=False, why=f"{type(err).__name__}: {err}")
         self.settle()
         return True
 
+    def end_trial(self, err: Exception) -> bool:
+        """End a trial with this error; false where none goes on."""
+        trial = self._trial
+        if trial is not None:
+            self._end(trial, is_good=False, why=f"{type(err).__name__}: {err}")
+        return trial is not None
+
     def close(self) -> None:
-        """Close what is open. A trial that has not ended is told as cut short."""
+        """Close what is open. A trial that has not ended is told as cut short, which is no fault of its model."""
         trial, self._trial = self._trial, None
         for model in (self._tried, self._active):
             if model is not None:

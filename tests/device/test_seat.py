@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edge.contract.messages import InputKind, Item, Timing
+from edge.contract.messages import InputKind, Item, Result, Timing
 from edge.device.frame import Frame, Text
 from edge.device.mailbox import Bounded
 from edge.device.pipeline import Pipeline
@@ -176,6 +176,26 @@ def test_a_candidate_of_another_kind_is_refused_before_any_item_reaches_it() -> 
     assert bench.frames(1) == ["a"]
     bench.stop()
     assert "takes text input" in bench.verdicts[0].why
+
+
+def test_whatever_breaks_the_pipeline_during_a_trial_is_the_candidates_fault() -> None:
+    bench = Bench(SimulatedModel(name="a"))
+    keep = bench.outlet.keep
+
+    def broken(row_class: object, body: object) -> object:
+        if isinstance(body, Result) and body.model.name == "b":
+            raise OverflowError("its score is no number that a row can hold")
+        return keep(row_class, body)  # type: ignore[arg-type]
+
+    bench.outlet.keep = broken  # type: ignore[method-assign,assignment]
+    bench.start()
+    bench.frames(1)
+    bench.try_out(SimulatedModel(name="b"))
+    assert bench.box.put(frame(1))
+    bench.outlet.wait_for(lambda outlet: any(event.state == "down" for event in outlet.events))
+    bench.stop()
+    assert [(v.is_good, v.is_cut_short) for v in bench.verdicts] == [(False, False)]
+    assert "OverflowError" in bench.verdicts[0].why
 
 
 def test_a_pipeline_that_stops_during_a_trial_says_that_it_was_cut_short() -> None:

@@ -179,12 +179,18 @@ class Updater:
         for letter in self._mail.take():
             record = self._desk.record(letter.slot)
             if letter.happening is None:
-                self._places.pop(letter.slot, None)
+                self._begin_anew(letter.slot)
                 self._running[letter.slot] = record.active
             elif letter.record is not None and letter.record.is_same_work(record):
                 self._desk.happen(letter.slot, letter.happening, reports=letter.reports)
         for order in self._orders.take():
             self._obey(order)
+
+    def _begin_anew(self, slot: str) -> None:
+        """What was begun of the state's work is gone. Its deadline stays."""
+        place = self._places.get(slot)
+        if place is not None:
+            place.is_begun, place.due_s = False, 0.0
 
     def _obey(self, order: Order) -> None:
         """An operator at the device; what cannot be done is reported."""
@@ -277,11 +283,11 @@ class Updater:
 
     def _try(self, slot: str, record: SlotRecord) -> Happening | None:
         def tell(verdict: Verdict) -> None:
-            if verdict.is_cut_short:
-                happening = Happening(what=Happened.RESTARTED)
-            elif verdict.is_good:
-                happening = Happening(what=Happened.DONE)
-            else:
+            if verdict.is_cut_short:  # a config was read again: this process lives, and nothing is to blame
+                self._mail.renewed(slot)
+                return
+            happening = Happening(what=Happened.DONE)
+            if not verdict.is_good:
                 happening = Happening(what=Happened.FAILED, why=f"after {verdict.items} inferences: {verdict.why}")
             self._mail.send(Letter(slot=slot, happening=happening, record=record))
 

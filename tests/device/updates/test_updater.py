@@ -362,6 +362,22 @@ def test_an_active_release_that_cannot_be_opened_makes_way_and_is_reported(bench
     assert device.record.active == bench.a
 
 
+def test_a_pipeline_that_stops_during_a_trial_costs_no_attempt_and_no_time(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_hangs.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    for _ in range(5):
+        device.clock.advance(4 * 3600)
+        assert device.pipelines.pending is not None
+        device.pipelines.pending(Verdict(is_good=False, is_cut_short=True, why="the pipeline stopped"))
+        device.turns()
+    assert (device.record.state, device.record.attempt) == (UpdateState.TRIAL, 1)
+    assert device.pipelines.trials.count(bench.b) == 6
+    device.clock.advance(5 * 3600)
+    device.turns()
+    assert (device.record.state, device.record.why) == (UpdateState.ROLLED_BACK, "not done in 24 h")
+
+
 def test_a_pipeline_that_was_started_anew_has_its_trial_begun_again(bench: Bench) -> None:
     device = bench.installed(bench.a)
     bench.world.trial_hangs.add(bench.b.sha256)
