@@ -18,8 +18,8 @@ from edge.contract.trust import Assignment
 from edge.device.updates.api import Repository
 from edge.device.updates.desk import Desk
 from edge.device.updates.machine import Happened, Happening
-from edge.device.updates.record import Release
-from edge.device.updates.trust import Trust, Word
+from edge.device.updates.record import Release, SlotRecord
+from edge.device.updates.trust import Standing, Trust, Word
 from edge.errors import ProtocolError, RepositoryError, StaleError, StoreError, TrustError
 from edge.wire.worker import Backoff
 
@@ -59,7 +59,7 @@ class Overseer:
         self._has_news = False
         self._refused = b""  # the order whose refusal was reported
         self._told: set[tuple[str, str]] = set()  # slot and words of what was reported of it
-        self._is_first_look = True
+        self._seen: dict[str, SlotRecord] = {}  # each slot as it was looked at last
         self._due_s = 0.0
         self._backoff = Backoff(_RETRY_MIN_S, _RETRY_MAX_S)
         self._state = trust.state()
@@ -86,8 +86,7 @@ class Overseer:
         Raises:
             StoreError: the database failed.
         """
-        if self._is_first_look:
-            self._look()  # without a network: what runs is judged by what was known last
+        self.look_again()  # without a network: what runs is judged by what was known last
         if self._has_news or self._clock.monotonic_s() >= self._due_s:
             self._has_news = False
             try:
@@ -166,24 +165,48 @@ class Overseer:
             self._refused = raw
             self._desk.tell("assignment", None, "refused", why)
 
-    def _look(self) -> None:
-        """Leave what was revoked; report once what is no longer offered."""
+    def look_again(self) -> None:
+        """Judge what is new in a slot before it runs: what was gone back to, or chosen by an operator.
+
+        Raises:
+            StoreError: the database failed.
+        """
         for slot in self._desk.names():
-            while (active := self._desk.record(slot).active) is not None:
-                standing = self._trust.standing(active.target, active.sha256)
-                is_over = standing.word is Word.REVOKED or (
-                    standing.word is Word.BELOW_FLOOR and self._is_first_look  # may not be started again
-                )
-                if not is_over:
-                    if standing.word in {Word.WITHDRAWN, Word.BELOW_FLOOR}:
-                        self._tell_once(slot, standing.word.value, standing.why)
-                    break
-                why = f"{standing.word.value}: {standing.why}"
-                if not self._desk.happen(slot, Happening(what=Happened.REVOKED, release=active, why=why)):
-                    break
-        self._is_first_look = False
+            record, seen = self._desk.record(slot), self._seen.get(slot)
+            if seen is None or (seen.active, seen.coming) != (record.active, record.coming):
+                self._look_at(slot)
+
+    def _look(self) -> None:
+        """Judge everything by metadata that may have changed."""
+        for slot in self._desk.names():
+            self._look_at(slot)
+
+    def _look_at(self, slot: str) -> None:
+        """Leave what was revoked, or may not be started; report once what is no longer offered."""
+        while (happening := self._objection(slot)) is not None and self._desk.happen(slot, happening):
+            pass
+        self._seen[slot] = self._desk.record(slot)
+
+    def _objection(self, slot: str) -> Happening | None:
+        record, seen = self._desk.record(slot), self._seen.get(slot, SlotRecord())
+        if record.coming is not None:
+            standing = self._trust.standing(record.coming.target, record.coming.sha256)
+            if standing.word in {Word.REVOKED, Word.BELOW_FLOOR}:
+                return Happening(what=Happened.FAILED, why=_words(standing))
+        if record.active is not None:
+            standing = self._trust.standing(record.active.target, record.active.sha256)
+            is_running = record.active == seen.active  # what fell below its floor since may go on, and not be started
+            if standing.word is Word.REVOKED or (standing.word is Word.BELOW_FLOOR and not is_running):
+                return Happening(what=Happened.REVOKED, release=record.active, why=_words(standing))
+            if standing.word in {Word.WITHDRAWN, Word.BELOW_FLOOR}:
+                self._tell_once(slot, standing.word.value, standing.why)
+        return None
 
     def _tell_once(self, slot: str, word: str, why: str) -> None:
         if (slot, why) not in self._told:
             self._told.add((slot, why))
             self._desk.tell("slot", slot, word, why)
+
+
+def _words(standing: Standing) -> str:
+    return f"{standing.word.value}: {standing.why}"

@@ -203,6 +203,7 @@ class Updater:
     def _advance(self, slot: str) -> float:
         """Steps until the slot waits for something; for how long at most."""
         while not (self._interrupt.is_set() or self._is_stopping):
+            self._overseer.look_again()
             record = self._desk.record(slot)
             place = self._place(slot, record)
             now_s = self._clock.monotonic_s()

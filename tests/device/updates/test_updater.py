@@ -332,6 +332,33 @@ def test_a_revoked_release_is_left_for_the_one_before_and_then_for_the_factorys(
     assert device.pipelines.runs[-1] is None
 
 
+def test_nobody_goes_back_to_a_revoked_release_or_chooses_one(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    bench.world.standings[bench.a.target] = Standing(word=Word.REVOKED, why="it sees ghosts")
+    data_dir = bench.folder / "data"
+    give(data_dir, Order(slot=SLOT, what="use", target=bench.a.target))
+    device.turns()
+    assert (device.record.state, device.record.active) == (UpdateState.REJECTED, bench.b)
+    assert device.record.why == "revoked: it sees ghosts"
+    device.mail.lost(SLOT, bench.b, "a bit has flipped")
+    device.turns()
+    assert device.record.active is None
+    assert bench.a not in device.pipelines.runs[1:], "not for a moment"
+    assert device.pipelines.runs[-1] is None
+
+
+def test_a_release_that_is_revoked_on_its_way_comes_no_further(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.trial_hangs.add(bench.b.sha256)
+    device.want(2, bench.b).turns()
+    assert device.record.state is UpdateState.TRIAL
+    bench.world.standings[bench.b.target] = Standing(word=Word.REVOKED, why="it sees ghosts")
+    device.clock.advance(4000)
+    device.turns()
+    assert (device.record.state, device.record.why) == (UpdateState.ROLLED_BACK, "revoked: it sees ghosts")
+    assert device.pipelines.runs[-1] == bench.a
+
+
 def test_a_withdrawn_release_goes_on_and_is_told_once(bench: Bench) -> None:
     device = bench.installed(bench.a)
     bench.world.standings[bench.a.target] = Standing(word=Word.WITHDRAWN, why="no longer signed")
