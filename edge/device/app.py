@@ -203,6 +203,8 @@ class Daemon:
 
     def check(self) -> None:
         """Raise what ended a thread that nothing here can start again; the service manager can."""
+        if self._updating is not None:
+            self._updating.nudge()
         for thread, part in (("mqtt", self._wire), ("session", self._session), ("store", self._outbox)):
             if part.failure is not None:
                 raise _DIED[thread](f"the thread {thread} has died: {part.failure}") from part.failure

@@ -67,6 +67,7 @@ class Updating:
         self.make_seat: MakeSeat = stage.make_seat
         self.keep_only = stage.keep_only
         self.want = updater.want
+        self.nudge = updater.nudge
         self.slot_states = updater.slot_states
         self.trust_state = updater.trust_state
 
@@ -127,7 +128,7 @@ def open_updating(
         Overseer(desk, trust, repository, clock, names=stage.names, refresh_s=updates.refresh_s),
         _work(updates, parts, slots, trust, repository, stage, interrupt),
         stage,
-        Orders(config.device.data_dir, slots),
+        Orders(config.device.data_dir, slots, book),
         clock,
         terms=Terms(items=updates.trial_items, slower=updates.trial_slower, most_ms=updates.trial_ms),
         shadow_items=updates.shadow_items,

@@ -276,7 +276,7 @@ class Device:
             most_variants=2,
             reserve_bytes=0,
         )
-        self.orders = Orders(self.data_dir, self.slots)
+        self.orders = Orders(self.data_dir, self.slots, self.watching)
         self.updater = Updater(
             self.desk,
             self.mail,

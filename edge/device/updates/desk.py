@@ -1,9 +1,10 @@
 """The records of all slots: in memory for who asks, in the database for who comes after.
 
 Promises: a record changes by the table alone, and is what others see only once it is committed, with its report, in one
-transaction. A record that cannot be read is replaced by what can be run, and reported.
+transaction. A record that cannot be read is replaced by what can be run, and reported. A database that is replaced
+under a running process takes no slot back to the factory's model.
 Leaves out: doing what a state asks for (`work`, `updater`).
-Thread: `load` on main, before any other; then `updates` writes, and any thread reads.
+Thread: `load` on main, before any other, and again on `updates`, which alone writes; any thread reads.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Desk:
     def load(self) -> None:
         """Read what is stored; what cannot be read is put right.
 
+        Again, later: a database that was replaced meanwhile gets the records that it lacks from memory.
+
         Raises:
             StoreError: the database failed.
         """
@@ -49,6 +52,12 @@ class Desk:
                 _log.warning("%s: its record cannot be read (%s); what can be run is run", name, found.problem)
                 writes.append((_SAVE, (name, encode_record(found.record))))
                 reports += [self._event("slot", name, "broken", found.problem), self._told(name, found.record)]
+        for name, record in self._records.items():
+            if name not in records:
+                _log.warning("%s: its record is gone from the database; it is kept there again", name)
+                records[name] = record
+                writes.append((_SAVE, (name, encode_record(record))))
+                reports.append(self._told(name, record))
         if writes:
             self._book.commit(writes, reports)
         self._records = records
@@ -65,9 +74,11 @@ class Desk:
         """For the device's state: of each slot that has a record, and of these besides."""
         return {name: slot_state(self.record(name)) for name in sorted({*self._records, *names})}
 
-    def happen(self, slot: str, happening: Happening, *, reports: Sequence[Report] = ()) -> bool:
+    def happen(
+        self, slot: str, happening: Happening, *, writes: Sequence[Write] = (), reports: Sequence[Report] = ()
+    ) -> bool:
         """See `happen_all`."""
-        return self.happen_all({slot: happening}, reports=reports)
+        return self.happen_all({slot: happening}, writes=writes, reports=reports)
 
     def happen_all(
         self,
@@ -97,13 +108,13 @@ class Desk:
             _note(slot, happenings[slot], record)
         return bool(changed)
 
-    def tell(self, name: str, slot: str | None, state: str, detail: str) -> None:
+    def tell(self, name: str, slot: str | None, state: str, detail: str, *, writes: Sequence[Write] = ()) -> None:
         """Report something that changes no record: an event of that name, of one slot or of the device.
 
         Raises:
             StoreError: it was not kept.
         """
-        self._book.commit([], [self._event(name, slot, state, detail)])
+        self._book.commit(writes, [self._event(name, slot, state, detail)])
 
     def _told(self, slot: str, record: SlotRecord) -> Report:
         return told(slot, record, self._clock.wall_ms())

@@ -63,6 +63,11 @@ class Mail:
         self._letters.put(letter)
         self.bell.set()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something arrived that nobody took."""
+        return len(self._letters) > 0
+
     def take(self) -> Iterator[Letter]:
         """All that wait, oldest first."""
         while (letter := self._letters.get(0)) is not None:

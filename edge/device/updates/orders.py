@@ -1,6 +1,6 @@
 """What an operator at the device asks for: `edge model use | rollback | pin`.
 
-Promises: an order is a small file that appears whole, is gone once it was carried out, and waits where no daemon runs.
+Promises: an order is a small file that appears whole, waits for a daemon, is carried out once and is gone then.
 Leaves out: who may write into the data folder; the file system decides that.
 Thread: `give` any process; `take` on `updates`.
 """
@@ -17,7 +17,9 @@ import msgspec
 from msgspec import Struct
 
 from edge.contract.bodies import UNREADABLE
+from edge.device.updates.api import Book, Write
 from edge.device.updates.machine import Happened, Happening
+from edge.device.updates.marks import read_marks, write_mark
 from edge.device.updates.record import SlotRecord
 from edge.device.updates.slots import Slots
 from edge.durable import write_atomic
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 FOLDER_NAME = "orders"  # in the data folder
 _MOST_BYTES = 4096
+_ID_BYTES = 7  # an integer of SQLite holds it
+_DONE = "order"  # the mark: the order that was carried out last
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -50,7 +54,7 @@ def give(data_dir: Path, order: Order) -> Path:
         StoreError: the folder cannot be written.
     """
     folder = data_dir / FOLDER_NAME
-    path = folder / f"{secrets.token_hex(8)}.json"
+    path = folder / f"{secrets.token_hex(_ID_BYTES)}.json"
     try:
         folder.mkdir(exist_ok=True)
         write_atomic(path, msgspec.json.encode(order))
@@ -62,16 +66,25 @@ def give(data_dir: Path, order: Order) -> Path:
 class Orders:
     """The daemon's end."""
 
-    def __init__(self, data_dir: Path, slots: Slots) -> None:
+    def __init__(self, data_dir: Path, slots: Slots, book: Book) -> None:
         self._folder = data_dir / FOLDER_NAME
         self._slots = slots
+        self._book = book
 
-    def take(self) -> Iterator[Order]:
-        """All that wait, oldest first; each file goes once its order was carried out. An unreadable one is dropped."""
+    @property
+    def are_waiting(self) -> bool:
+        """Whether there is one. From any thread."""
+        return bool(self._waiting())
+
+    def take(self) -> Iterator[tuple[Order, Write]]:
+        """All that wait, oldest first, each with what is to be committed with it: so it is never carried out twice.
+
+        Its file goes afterwards. One that is unreadable is dropped.
+        """
         for path in self._waiting():
-            order = _read(path)
-            if order is not None:
-                yield order
+            order, done = _read(path), write_mark(_DONE, _number(path))
+            if order is not None and read_marks(self._book).get(_DONE) != _number(path):
+                yield order, done
             path.unlink(missing_ok=True)
 
     def happening(self, order: Order, record: SlotRecord) -> tuple[Happening | None, str]:
@@ -96,6 +109,14 @@ class Orders:
             return sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
         except OSError:
             return []
+
+
+def _number(path: Path) -> int:
+    """The order's own, by its file's name."""
+    try:
+        return int(path.stem, 16) % (1 << 8 * _ID_BYTES)
+    except ValueError:
+        return 0  # somebody else's name for it
 
 
 def _read(path: Path) -> Order | None:

@@ -4,7 +4,7 @@ Promises: an order is checked against metadata as fresh as can be had; the newes
 a refusal is reported once. A revoked release is left; one that was withdrawn, or fell below its floor while it runs,
 is reported and goes on.
 Leaves out: checking signatures (`trust`), carrying orders out (`updater`).
-Thread: `updates`; `want` and `state` from any.
+Thread: `updates`; `want`, `is_due` and `state` from any.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ class Overseer:
         """The versions that this device goes by."""
         return self._state
 
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to look at now."""
+        return self._has_news or self._clock.monotonic_s() >= self._due_s
+
     def want(self, raw: bytes) -> None:
         """An order has arrived; it replaces one that still waits."""
         self._wanted = raw
@@ -87,7 +92,7 @@ class Overseer:
             StoreError: the database failed.
         """
         self.look_again()  # without a network: what runs is judged by what was known last
-        if self._has_news or self._clock.monotonic_s() >= self._due_s:
+        if self.is_due:
             self._has_news = False
             try:
                 delay_s = self._attempt()

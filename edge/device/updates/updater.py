@@ -1,16 +1,17 @@
 """The thread that drives every slot through its states.
 
-Promises: a step is committed before its work begins; one thing at a time, and a newer order interrupts a fetch; what
-fails for now is tried again with back-off until the state's deadline. No model stops running because of anything here.
+Promises: a step is committed before its work begins; one thing at a time, and whatever arrives interrupts a fetch; what
+fails for now is tried again with back-off until the state's deadline. A defect in one slot's work counts as an attempt
+of that slot and stops no other. No model stops running because of anything here.
 Leaves out: the table (`machine`), which order is followed (`standing`), the work (`work`), pipelines (`device.stage`).
-Thread: `updates` runs `turn`. `want`, `stop` and the states may be called from any.
+Thread: `updates` runs `turn`. `want`, `nudge`, `stop` and the states may be called from any.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from edge.contract.messages import Shadow, SlotState, TrustState
 from edge.device.seat import Tell, Terms, Verdict
 from edge.device.shadow import Compared, TellCompared
 from edge.device.supervisor import Kept
+from edge.device.updates.api import Write
 from edge.device.updates.desk import Desk
 from edge.device.updates.machine import Action, Happened, Happening, line_of
 from edge.device.updates.mail import Letter, Mail
@@ -26,7 +28,7 @@ from edge.device.updates.orders import Order, Orders
 from edge.device.updates.record import Release, SlotRecord
 from edge.device.updates.standing import Overseer
 from edge.device.updates.work import Refused, Work
-from edge.errors import EdgeError, RepositoryError
+from edge.errors import EdgeError, MissingExtraError, RepositoryError, StoreError
 from edge.wire.worker import Backoff
 
 __all__ = ["Pipelines", "Updater"]
@@ -98,6 +100,9 @@ class Updater:
         self._interrupt = interrupt
         self._is_stopping = False
         self._is_resumed = False
+        self._at: str | None = None  # the slot in hand
+        self._broken: str | None = None  # the one in hand when the life before broke, which goes last
+        self._is_defect = False  # and it broke by itself, not by the database
         self._places: dict[str, _Place] = {}
         self._running: dict[str, Release | None] = {}  # what each pipeline was last told to run
         self._backoffs: dict[str, Backoff] = {}
@@ -118,6 +123,12 @@ class Updater:
         """For the device's state."""
         return self._overseer.state
 
+    def nudge(self) -> None:
+        """Leave a fetch where something waits that only the files or the clock tell of; call it now and then."""
+        if self._mail.is_waiting or self._orders.are_waiting or self._overseer.is_due:
+            self._interrupt.set()
+            self._mail.bell.set()
+
     def stop(self) -> None:
         """Have `run` return soon."""
         self._is_stopping = True
@@ -129,9 +140,8 @@ class Updater:
     def run(self, kept: Kept) -> None:
         """See `supervisor.Life`."""
         self._desk.load()
-        if self._places:  # the second life: a step failed, and the database may have been replaced
-            self._places.clear()
-            self._overseer.again()
+        if self._is_resumed:
+            self._recover()
         while not (self._is_stopping or kept.stop.is_set()):
             wait_s = self.turn()
             kept.went_well()
@@ -141,6 +151,8 @@ class Updater:
 
     def down(self, err: Exception, *, is_news: bool, delay_s: float) -> None:
         """See `supervisor.Life`. What cannot be kept cannot be reported either."""
+        self._broken, self._at = self._at, None
+        self._is_defect = not isinstance(err, StoreError)
         if is_news:
             _log.warning("updates: %s; next attempt in %.1f s", err, delay_s)
 
@@ -153,27 +165,39 @@ class Updater:
         Raises:
             StoreError: the database failed; nothing was done that it does not know of.
         """
-        if not self._is_stopping:
-            self._interrupt.clear()
+        self._interrupt.clear()
+        if self._is_stopping:  # it may have been said just before that
+            self._interrupt.set()
         self._resume()
         self._hear()
         wait_s = min(_IDLE_S, self._overseer.turn())
         for slot in self._slots():
             if self._is_stopping:
                 break
+            self._at = slot
             wait_s = min(wait_s, self._advance(slot))
+        self._at = None
         return 0.0 if self._interrupt.is_set() else wait_s
 
-    def _slots(self) -> Iterator[str]:
-        yield from sorted({*self._desk.names(), *self._pipelines.names()})
+    def _slots(self) -> list[str]:
+        names = {*self._desk.names(), *self._pipelines.names()}
+        return sorted(names, key=lambda name: (name == self._broken, name))
 
     def _resume(self) -> None:
         """Once a process: what the one before was at has been cut short."""
         if not self._is_resumed:
             self._running = {slot: self._desk.record(slot).active for slot in self._slots()}
-            for slot in self._desk.names():
-                self._desk.happen(slot, Happening(what=Happened.RESTARTED))
+            self._desk.happen_all(dict.fromkeys(self._desk.names(), Happening(what=Happened.RESTARTED)))
             self._is_resumed = True
+
+    def _recover(self) -> None:
+        """A later life: something broke, and the database may be another one. Deadlines go on."""
+        for slot in self._places:
+            self._begin_anew(slot)
+        if self._broken is not None and self._is_defect:
+            self._desk.happen(self._broken, Happening(what=Happened.RESTARTED))
+        self._is_defect = False
+        self._overseer.again()
 
     def _hear(self) -> None:
         for letter in self._mail.take():
@@ -183,8 +207,8 @@ class Updater:
                 self._running[letter.slot] = record.active
             elif letter.record is not None and letter.record.is_same_work(record):
                 self._desk.happen(letter.slot, letter.happening, reports=letter.reports)
-        for order in self._orders.take():
-            self._obey(order)
+        for order, done in self._orders.take():
+            self._obey(order, done)
 
     def _begin_anew(self, slot: str) -> None:
         """What was begun of the state's work is gone. Its deadline stays."""
@@ -192,13 +216,15 @@ class Updater:
         if place is not None:
             place.is_begun, place.due_s = False, 0.0
 
-    def _obey(self, order: Order) -> None:
-        """An operator at the device; what cannot be done is reported."""
-        happening, problem = self._orders.happening(order, self._desk.record(order.slot))
+    def _obey(self, order: Order, done: Write) -> None:
+        """An operator at the device; what cannot be done is reported. `done`: what to commit with it."""
+        happening, problem = None, f"no pipeline {order.slot!r}"
+        if order.slot in self._slots():
+            happening, problem = self._orders.happening(order, self._desk.record(order.slot))
         if happening is None:
-            self._desk.tell("order", order.slot, "refused", f"{order.what}: {problem}")
+            self._desk.tell("order", order.slot, "refused", f"{order.what}: {problem}", writes=[done])
         else:
-            self._desk.happen(order.slot, happening)
+            self._desk.happen(order.slot, happening, writes=[done])
 
     def _advance(self, slot: str) -> float:
         """Steps until the slot waits for something; for how long at most."""
@@ -234,7 +260,7 @@ class Updater:
         """The work of a state; None: it waits, because it was begun or is tried again later."""
         try:
             return self._done(slot, record, place)
-        except (RepositoryError, OSError) as err:
+        except (RepositoryError, MissingExtraError, OSError) as err:
             backoff = self._backoffs.setdefault(slot, Backoff(_RETRY_MIN_S, _RETRY_MAX_S))
             delay_s = max(backoff.next_s(), getattr(err, "retry_after_s", 0.0))
             place.due_s, place.problem = self._clock.monotonic_s() + delay_s, str(err)

@@ -8,8 +8,9 @@ Thread: `updates`.
 
 from __future__ import annotations
 
+import errno
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -27,6 +28,7 @@ from edge.errors import ChildError, DiskFullError, InputError, NotInRepositoryEr
 __all__ = ["Board", "Fetches", "Probe", "Refused", "Work"]
 
 _MB = 1_000_000
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _COPIES = 2  # a file is fetched, and then copied into its slot while it is hashed
 
 Probe: TypeAlias = Callable[[Path, Sequence[Variant], Sequence[Variant], Limits], Choice]
@@ -133,10 +135,19 @@ class Work:
                     return False
         except (RepositoryError, DiskFullError) as err:
             return Refused(f"cannot be fetched: {err}")
+        return self._write(slot, release, raw, receipt, {each.file: folder / each.sha256 for each in files})
+
+    def _write(
+        self, slot: str, release: Release, manifest: bytes, receipt: bytes, files: Mapping[str, Path]
+    ) -> Refused | None:
         try:
-            self._slots.write(slot, release, raw, receipt, {each.file: folder / each.sha256 for each in files})
+            self._slots.write(slot, release, manifest, receipt, files)
         except TrustError as err:
             return Refused(str(err))
+        except OSError as err:
+            if err.errno not in _FULL:
+                raise
+            return Refused(f"no room: {err}")  # again and again would wear the card, and find no more of it
         return None
 
     def check(self, slot: str, record: SlotRecord) -> Refused | None:

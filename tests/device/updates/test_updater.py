@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +16,7 @@ from edge.device.seat import Verdict
 from edge.device.updates.orders import FOLDER_NAME, Order, give
 from edge.device.updates.record import Release
 from edge.device.updates.trust import Standing, Word
-from edge.errors import DiskFullError, NotNowError, RepositoryError, StoreError
+from edge.errors import DiskFullError, MissingExtraError, NotNowError, RepositoryError, StoreError
 from tests.simulators.book import SqliteBook
 from tests.simulators.updates import FACTORY, SLOT, Device, World
 
@@ -482,4 +485,122 @@ def test_slots_that_were_wiped_leave_the_factorys_model(bench: Bench) -> None:
     device.turns()
     assert device.record.active is None
     device.want(2, bench.b).turns()
+    assert device.record.active == bench.b
+
+
+def live(device: Device, turns: int = 1) -> None:
+    """One life of the thread, as the supervisor starts it; it ends after so many turns, or raises."""
+    left = [turns]
+    stop = threading.Event()
+
+    def went_well() -> None:
+        left[0] -= 1
+        if not left[0]:
+            stop.set()
+
+    device.updater.run(SimpleNamespace(stop=stop, went_well=went_well))  # type: ignore[arg-type]
+
+
+def test_a_defect_in_one_slots_work_ends_its_offer_and_stops_no_other(bench: Bench) -> None:
+    def defect(what: str) -> None:
+        if what == "probe" and bench.device.updater._at == "attic":
+            raise ZeroDivisionError("a defect of ours")
+
+    device = bench.boot(names=(SLOT, "attic"))
+    slots = {
+        name: Wanted(target=each.target, sha256=each.sha256, size_bytes=0)
+        for name, each in ((SLOT, bench.a), ("attic", bench.b))
+    }
+    bench.world.before = defect
+    device.updater.want(encode_assignment(Assignment(fleet="home", device="porch", rev=4, slots=slots)))
+    lives = 0
+    while lives < 10 and device.desk.record("attic").state is not UpdateState.REJECTED:
+        lives += 1
+        try:
+            live(device, 9)
+        except ZeroDivisionError as err:
+            device.updater.down(err, is_news=True, delay_s=1.0)
+            assert lives < 2 or device.record.state is UpdateState.TRIAL, "the other one is first in the next life"
+    assert "cut short 2 times" in device.desk.record("attic").why
+    assert device.record.active == bench.a
+
+
+def test_a_database_that_is_replaced_under_the_process_takes_no_slot_back_to_the_factorys_model(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    live(device)
+    bench.book.commit([("DELETE FROM slot", ()), ("DELETE FROM mark", ())])
+    device.updater.down(StoreError("it was broken and is new now"), is_news=True, delay_s=1.0)
+    runs = len(device.pipelines.runs)
+    live(device, 5)
+    assert (device.record.active, device.record.previous) == (bench.b, bench.a)
+    assert device.pipelines.runs[runs:] == []
+    assert bench.boot().record.active == bench.b
+    assert bench.device.updater.trust_state().rev == 2, "the last order was accepted again"
+
+
+def test_an_operators_order_is_carried_out_once_whatever_cuts_it_short(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b, bench.c)
+    give(bench.folder / "data", Order(slot=SLOT, what="rollback"))
+    (waiting,) = (bench.folder / "data" / FOLDER_NAME).iterdir()
+    raw = waiting.read_bytes()
+    device.turns()
+    assert device.record.active == bench.b
+    waiting.write_bytes(raw)  # as if the power had gone between the commit and the end of the file
+    bench.boot().turns()
+    assert bench.device.record.active == bench.b
+    assert not waiting.exists()
+
+
+def test_an_order_for_no_pipeline_is_refused_whatever_it_says(bench: Bench) -> None:
+    device = bench.device
+    device.data_dir.mkdir(exist_ok=True)
+    for slot in ("cellar", "../..", "a\0b"):
+        give(device.data_dir, Order(slot=slot, what="use", target="models/x/1.json"))
+    device.turns()
+    assert [report.state for report in device.watching.reports] == ["refused"] * 3
+    assert device.desk.names() == ()
+
+
+def test_a_fetch_makes_way_for_what_an_operator_at_the_device_asks(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    asked = []
+
+    def slow(what: str) -> None:
+        if what == "fetch" and not asked:
+            asked.append(give(bench.folder / "data", Order(slot=SLOT, what="pin")))
+            device.updater.nudge()
+            assert device.interrupt.is_set()
+            raise RepositoryError("told to stop")
+
+    bench.world.before = slow
+    device.want(3, bench.c).turns()
+    assert device.record.is_pinned
+
+
+def test_a_card_that_fills_up_while_a_slot_is_written_ends_the_offer(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    device.slots.write = full  # type: ignore[method-assign,assignment]
+    device.want(2, bench.b).turns()
+    assert device.record.state is UpdateState.REJECTED
+    assert "no room" in device.record.why
+
+
+def test_a_library_that_is_missing_is_waited_for_and_no_verdict(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    missing = [True]
+
+    def before(what: str) -> None:
+        if what == "probe" and missing[0]:
+            raise MissingExtraError("onnxruntime", "onnx")
+
+    bench.world.before = before
+    device.want(2, bench.b).turns()
+    assert device.record.state is UpdateState.PROBING
+    missing[0] = False
+    device.clock.advance(700)
+    device.turns()
     assert device.record.active == bench.b
