@@ -46,6 +46,10 @@ class Records(Protocol):
         """An installed release cannot be opened. From any thread; must not block."""
         ...
 
+    def passed_over(self, slot: str, release: Release, why: str) -> None:
+        """An installed release cannot be opened for now, and another model runs. From any thread; must not block."""
+        ...
+
     def renewed(self, slot: str) -> None:
         """A pipeline is started anew, with its active release. From any thread; must not block."""
         ...
@@ -113,10 +117,11 @@ class Stage:
         place = self._places.get(slot)
         if place is None:
             return
-        opener = self._opener(place.config, release)
         key = _key(release)
-        model = None if place.seat.holds(key) or not self._has_memory(slot, release) else opener()
-        place.seat.run(key, opener, model)
+        has_room = not place.seat.holds(key) and self._has_memory(slot, release)
+        model = self._open(place.config, release) if has_room else None
+        # Whenever it has to be opened later, by the pipeline: as at a start, or there would be no way back.
+        place.seat.run(key, lambda: self._open_first(place.config), model)
 
     def try_out(self, slot: str, release: Release, terms: Terms, tell: Tell) -> None:
         """Begin a trial; see `Seat.try_out`.
@@ -141,8 +146,9 @@ class Stage:
 
     def end_shadow(self, slot: str) -> None:
         """Stop comparing; does nothing where nothing is compared."""
-        if slot in self._shadows:
-            run, kept = self._shadows.pop(slot)
+        ended = self._shadows.pop(slot, None)
+        if ended is not None:
+            run, kept = ended
             place = self._places.get(slot)
             if place is not None:
                 place.seat.watch(None)
@@ -174,6 +180,7 @@ class Stage:
                 return self._open(config, release)
             except MissingExtraError as err:  # what is installed comes and goes; the release is as good as before
                 _log.warning("%s: %s cannot be opened: %s", config.name, release.target, err)
+                self._records.passed_over(config.name, release, str(err))
             except EdgeError as err:
                 _log.warning("%s: %s cannot be opened: %s", config.name, release.target, err)
                 self._records.lost(config.name, release, str(err))

@@ -34,6 +34,7 @@ class Records:
     def __init__(self) -> None:
         self.found = SlotRecord()
         self.losses: list[tuple[Release, str]] = []
+        self.passed: list[tuple[Release, str]] = []
         self.renewals: list[str] = []
 
     def record(self, slot: str) -> SlotRecord:
@@ -41,6 +42,9 @@ class Records:
 
     def lost(self, slot: str, release: Release, why: str) -> None:
         self.losses.append((release, why))
+
+    def passed_over(self, slot: str, release: Release, why: str) -> None:
+        self.passed.append((release, why))
 
     def renewed(self, slot: str) -> None:
         self.renewals.append(slot)
@@ -132,6 +136,23 @@ def test_a_library_that_is_missing_today_costs_no_release(bench: Bench) -> None:
     seat.settle()
     assert seat.model.ref.target == ""
     assert bench.records.losses == []
+    assert [release for release, _ in bench.records.passed] == [bench.a], "told, as no fall-back is silent"
+    seat.close()
+
+
+def test_a_release_that_is_spoilt_after_it_took_over_still_has_a_way_back(bench: Bench) -> None:
+    bench.records.found = SlotRecord(active=bench.a)
+    seat = bench.stage.make_seat(bench.config, InputKind.TENSOR)
+    seat.settle()
+    bench.records.found = SlotRecord(active=bench.b, previous=bench.a)
+    bench.stage.run(SLOT, bench.b)
+    seat.settle()
+    assert seat.model.ref.target == bench.b.target
+    seat.close()  # the pipeline broke, and is begun anew by its own thread
+    bench.spoil(bench.b)
+    seat.settle()
+    assert seat.model.ref.target == bench.a.target
+    assert [release for release, _ in bench.records.losses] == [bench.b]
     seat.close()
 
 

@@ -11,8 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from edge.contract.messages import Event, Shadow, Update
+from edge.device.seat import Tell, Terms
+from edge.device.shadow import TellCompared
+from edge.device.updates.record import Release
 
-__all__ = ["Book", "Report", "Repository", "Write"]
+__all__ = ["Book", "Pipelines", "Report", "Repository", "Write"]
 
 Write: TypeAlias = tuple[str, Sequence[Any]]  # one statement of SQLite, and its values
 Report: TypeAlias = Update | Shadow | Event
@@ -35,6 +38,26 @@ class Book(Protocol):
         Raises:
             StoreError: nothing of it was done.
         """
+        ...
+
+
+class Pipelines(Protocol):
+    """Where releases run; see `device.stage`. All but `names` raise EdgeError where a model cannot be opened."""
+
+    def names(self) -> tuple[str, ...]:
+        """Those that have a slot."""
+        ...
+
+    def run(self, slot: str, release: Release | None) -> None:
+        """Run this one, None: the factory's, from the next item on."""
+        ...
+
+    def try_out(self, slot: str, release: Release, terms: Terms, tell: Tell) -> None:
+        """Begin a trial. `tell` is called once."""
+        ...
+
+    def begin_shadow(self, slot: str, release: Release, *, share: float, items: int, tell: TellCompared) -> None:
+        """Begin a comparison. `tell` is called once."""
         ...
 
 

@@ -33,6 +33,7 @@ class Letter:
     record: SlotRecord | None
     happening: Happening | None
     reports: tuple[Report, ...] = ()
+    told: str = ""  # only this is to be reported of the slot
 
 
 class Mail:
@@ -53,6 +54,11 @@ class Mail:
         if release == record.active:
             happening = Happening(what=Happened.LOST, release=release, why=why)
             self.send(Letter(slot=slot, record=record, happening=happening))
+
+    def passed_over(self, slot: str, release: Release, why: str) -> None:
+        """An installed release cannot be opened for now, and another model runs: to be told, and nothing more."""
+        told = f"{release.target} is passed over, another model runs: {why}"
+        self.send(Letter(slot=slot, record=None, happening=None, told=told))
 
     def renewed(self, slot: str) -> None:
         """A pipeline was started anew, with its active release."""

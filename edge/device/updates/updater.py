@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from edge.clock import Clock
 from edge.contract.messages import Shadow, SlotState, TrustState
-from edge.device.seat import Tell, Terms, Verdict
-from edge.device.shadow import Compared, TellCompared
-from edge.device.supervisor import Kept
-from edge.device.updates.api import Write
+from edge.device.seat import Terms, Verdict
+from edge.device.shadow import Compared
+from edge.device.supervisor import Kept, Pulse
+from edge.device.updates.api import Pipelines, Write
 from edge.device.updates.desk import Desk
 from edge.device.updates.machine import Action, Happened, Happening, line_of
 from edge.device.updates.mail import Letter, Mail
@@ -31,32 +31,13 @@ from edge.device.updates.work import Refused, Work
 from edge.errors import EdgeError, MissingExtraError, RepositoryError, StoreError
 from edge.wire.worker import Backoff
 
-__all__ = ["Pipelines", "Updater"]
+__all__ = ["Updater"]
 
 _log = logging.getLogger(__name__)
 
 _IDLE_S = 2.0  # how soon an operator's order at the device is seen
 _RETRY_MIN_S, _RETRY_MAX_S = 2.0, 600.0
-
-
-class Pipelines(Protocol):
-    """Where releases run; see `device.stage`. All but `names` raise EdgeError where a model cannot be opened."""
-
-    def names(self) -> tuple[str, ...]:
-        """Those that have a slot."""
-        ...
-
-    def run(self, slot: str, release: Release | None) -> None:
-        """Run this one, None: the factory's, from the next item on."""
-        ...
-
-    def try_out(self, slot: str, release: Release, terms: Terms, tell: Tell) -> None:
-        """Begin a trial. `tell` is called once."""
-        ...
-
-    def begin_shadow(self, slot: str, release: Release, *, share: float, items: int, tell: TellCompared) -> None:
-        """Begin a comparison. `tell` is called once."""
-        ...
+_OPEN_BUDGET_S = 120.0  # as a pipeline has
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +81,8 @@ class Updater:
         self._interrupt = interrupt
         self._is_stopping = False
         self._is_resumed = False
+        self._pulse: Pulse | None = None
+        self._stranded: set[str] = set()  # slots whose factory's model was told to be broken
         self._at: str | None = None  # the slot in hand
         self._broken: str | None = None  # the one in hand when the life before broke, which goes last
         self._is_defect = False  # and it broke by itself, not by the database
@@ -139,6 +122,7 @@ class Updater:
 
     def run(self, kept: Kept) -> None:
         """See `supervisor.Life`."""
+        self._pulse = kept.pulse
         self._desk.load()
         if self._is_resumed:
             self._recover()
@@ -202,7 +186,9 @@ class Updater:
     def _hear(self) -> None:
         for letter in self._mail.take():
             record = self._desk.record(letter.slot)
-            if letter.happening is None:
+            if letter.told:
+                self._desk.tell("slot", letter.slot, "passed_over", letter.told)
+            elif letter.happening is None:
                 self._begin_anew(letter.slot)
                 self._running[letter.slot] = record.active
             elif letter.record is not None and letter.record.is_same_work(record):
@@ -300,13 +286,35 @@ class Updater:
         if slot in self._running and self._running[slot] == release:
             return None
         try:
-            self._pipelines.run(slot, release)
+            with self._opening():
+                self._pipelines.run(slot, release)
         except EdgeError as err:
             if release is not None:
                 return Happening(what=Happened.LOST, release=release, why=str(err))
-            _log.warning("%s: the factory's model cannot be opened: %s", slot, err)
+            self._put_off(slot, f"the factory's model cannot be opened, the one before goes on: {err}")
+            return None
         self._running[slot] = release
+        self._stranded.discard(slot)
         return None
+
+    def _put_off(self, slot: str, why: str) -> None:
+        """Below the factory's model there is none: try again later, and say so once."""
+        place = self._place(slot, self._desk.record(slot))
+        place.is_begun, place.due_s = False, self._clock.monotonic_s() + _RETRY_MAX_S
+        if slot not in self._stranded:
+            self._desk.tell("slot", slot, "broken", why)
+            self._stranded.add(slot)
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """A model that hangs while it is opened here is the watchdog's business, and then a counted attempt."""
+        if self._pulse is not None:
+            self._pulse.working(_OPEN_BUDGET_S)
+        try:
+            yield
+        finally:
+            if self._pulse is not None:
+                self._pulse.waiting()
 
     def _try(self, slot: str, record: SlotRecord) -> Happening | None:
         def tell(verdict: Verdict) -> None:
@@ -341,7 +349,8 @@ class Updater:
         if slot not in self._pipelines.names():
             return Happening(what=Happened.FAILED, why="this device has no pipeline of that name")
         try:
-            begin()
+            with self._opening():
+                begin()
         except EdgeError as err:
             return Happening(what=Happened.FAILED, why=str(err))
         return None

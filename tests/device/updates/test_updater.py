@@ -13,10 +13,11 @@ import pytest
 from edge.contract.messages import Event, Shadow, Update, UpdateState
 from edge.contract.trust import Assignment, Wanted, encode_assignment
 from edge.device.seat import Verdict
+from edge.device.supervisor import Pulse
 from edge.device.updates.orders import FOLDER_NAME, Order, give
 from edge.device.updates.record import Release
 from edge.device.updates.trust import Standing, Word
-from edge.errors import DiskFullError, MissingExtraError, NotNowError, RepositoryError, StoreError
+from edge.errors import DiskFullError, MissingExtraError, ModelError, NotNowError, RepositoryError, StoreError
 from tests.simulators.book import SqliteBook
 from tests.simulators.updates import FACTORY, SLOT, Device, World
 
@@ -498,7 +499,8 @@ def live(device: Device, turns: int = 1) -> None:
         if not left[0]:
             stop.set()
 
-    device.updater.run(SimpleNamespace(stop=stop, went_well=went_well))  # type: ignore[arg-type]
+    pulse = Pulse(device.clock)
+    device.updater.run(SimpleNamespace(stop=stop, went_well=went_well, pulse=pulse))  # type: ignore[arg-type]
 
 
 def test_a_defect_in_one_slots_work_ends_its_offer_and_stops_no_other(bench: Bench) -> None:
@@ -604,3 +606,52 @@ def test_a_library_that_is_missing_is_waited_for_and_no_verdict(bench: Bench) ->
     device.clock.advance(700)
     device.turns()
     assert device.record.active == bench.b
+
+
+def test_a_release_that_is_passed_over_at_a_start_is_told(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    device.mail.passed_over(SLOT, bench.a, "python-tuf is not installed")
+    device.turns()
+    (event,) = [report for report in device.watching.reports if isinstance(report, Event)]
+    assert (event.name, event.state, event.pipeline) == ("slot", "passed_over", SLOT)
+    assert bench.a.target in event.detail
+
+
+def test_a_factorys_model_that_cannot_be_opened_is_told_once_and_tried_again(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    run, is_broken = device.pipelines.run, [True]
+
+    def broken(slot: str, release: Release | None) -> None:
+        if release is None and is_broken[0]:
+            raise ModelError("no such file")
+        run(slot, release)
+
+    device.pipelines.run = broken  # type: ignore[method-assign]
+    device.want(2, FACTORY).turns()
+    for _ in range(3):
+        device.clock.advance(700)
+        device.turns()
+    events = [report for report in device.watching.reports if isinstance(report, Event)]
+    assert [(event.state, event.pipeline) for event in events] == [("broken", SLOT)]
+    assert device.pipelines.runs == [bench.a], "what ran goes on"
+    is_broken[0] = False
+    device.clock.advance(700)
+    device.turns()
+    assert device.pipelines.runs == [bench.a, None]
+
+
+def test_a_model_that_hangs_while_it_is_opened_is_seen_by_the_watchdog(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    stuck = []
+
+    def hang(what: str) -> None:
+        if what == "trial":
+            device.clock.advance(121)
+            stuck.append(device.updater._pulse is not None and device.updater._pulse.is_stuck)
+
+    bench.world.before = hang
+    device.want(2, bench.b)
+    live(device, 3)
+    assert stuck == [True]
+    assert device.updater._pulse is not None
+    assert not device.updater._pulse.is_stuck
