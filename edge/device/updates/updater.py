@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 _IDLE_S = 2.0  # how soon an operator's order at the device is seen
 _RETRY_MIN_S, _RETRY_MAX_S = 2.0, 600.0
+_PATIENCE_S = 300.0  # for metadata that are on their way, as a retained message is just after a reconnect
 _OPEN_BUDGET_S = 120.0  # as a pipeline has
 
 
@@ -279,8 +280,14 @@ class Updater:
                 self._run(slot, record.active)
                 self._work.prune(slot, record)
         if isinstance(outcome, Refused):
-            return Happening(what=Happened.FAILED, why=outcome.why)
+            return self._refused(outcome, self._clock.monotonic_s() - place.entered_s)
         return None if outcome is False else Happening(what=Happened.DONE)
+
+    @staticmethod
+    def _refused(refused: Refused, after_s: float) -> Happening:
+        if not refused.is_final and after_s < _PATIENCE_S:
+            raise RepositoryError(refused.why)
+        return Happening(what=Happened.FAILED, why=refused.why)
 
     def _run(self, slot: str, release: Release | None) -> Happening | None:
         if slot in self._running and self._running[slot] == release:

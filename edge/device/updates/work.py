@@ -22,7 +22,7 @@ from edge.device.updates.choice import Choice, to_fetch
 from edge.device.updates.probing import Limits
 from edge.device.updates.record import Release, SlotRecord
 from edge.device.updates.slots import Slots, needed_files
-from edge.device.updates.trust import Trust
+from edge.device.updates.trust import Trust, Word
 from edge.errors import ChildError, DiskFullError, InputError, NotInRepositoryError, RepositoryError, TrustError
 
 __all__ = ["Board", "Fetches", "Probe", "Refused", "Work"]
@@ -60,9 +60,10 @@ class Board(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The work cannot be done, now or later."""
+    """The work cannot be done, now or later. Not final: by what is known now, and the news may be on their way."""
 
     why: str
+    is_final: bool = True
 
 
 class Work:
@@ -104,7 +105,9 @@ class Work:
             variants = self._variants(slot, record, manifest)
             files = needed_files(manifest, variants)
         except (TrustError, InputError, NotInRepositoryError) as err:
-            return Refused(str(err))
+            # After an hour offline the order may arrive before the metadata that its release stands in.
+            word = self._trust.standing(release.target, release.sha256).word
+            return Refused(str(err), is_final=word is not Word.WITHDRAWN)
         if problem := self._misfit(slot, manifest, variants):
             return Refused(problem)
         self._slots.keep_only(slot, (record.active, record.previous, release))

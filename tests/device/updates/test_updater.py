@@ -248,6 +248,24 @@ def test_a_release_that_may_not_be_started_is_refused_for_its_slot_and_stops_no_
     assert "it sees ghosts" in refused.why
 
 
+def test_an_order_that_overtakes_its_metadata_waits_for_them_some_minutes(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+    bench.world.standings[bench.b.target] = Standing(word=Word.WITHDRAWN, why="not signed, or no longer")
+    device.want(2, bench.b).turns()
+    assert device.record.state is UpdateState.OFFERED
+    del bench.world.standings[bench.b.target]
+    device.clock.advance(10)
+    device.turns()
+    assert device.record.active == bench.b
+    bench.world.standings[bench.c.target] = Standing(word=Word.WITHDRAWN, why="not signed, or no longer")
+    device.want(3, bench.c).turns()
+    for _ in range(12):
+        device.clock.advance(60)
+        device.turns()
+    assert device.record.state is UpdateState.REJECTED
+    assert "not signed" in device.record.why
+
+
 def test_an_offer_that_nothing_can_be_said_of_for_now_waits_a_day_and_is_refused_with_the_reason(bench: Bench) -> None:
     device = bench.installed(bench.a)
     bench.world.standings[bench.b.target] = Standing(word=Word.UNKNOWN, why="the metadata have expired")
