@@ -82,7 +82,7 @@ class Model:
             version=found.manifest.version,
             digest=found.digest,
             engine=engine.runtime,
-            precision=next((v.precision for v in found.manifest.variants if v.file == found.path.name), ""),
+            precision=next((v.precision for v in found.manifest.variants if v.sha256 == found.digest), ""),
             threads=threads,
             target=target,
         )

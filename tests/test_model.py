@@ -20,6 +20,7 @@ from edge.compute.tensors import Array
 from edge.contract.manifest import Embed, Interpolation, Scoring, decode_manifest, encode_manifest
 from edge.contract.messages import InputKind, Item
 from edge.dropin.found import Overrides
+from edge.engines.tiny import tiny_onnx
 from edge.errors import InferenceError, ManifestError, MediaError, ModelError
 from edge.model import Model
 from tests.simulators.bundles import write_bundle
@@ -387,3 +388,10 @@ def test_every_variant_of_a_bundle_takes_the_same_numbers_whatever_the_order_of_
 def test_axes_that_are_no_order_of_the_models_are_refused(tmp_path: Path, axes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ManifestError, match=r"axes .* its inputs are \(1, 3, 2\)"):
         Model.open(_turned(tmp_path, axes=axes) / "turned.onnx")
+
+
+def test_a_variant_in_a_folder_of_its_bundle_says_its_precision_too(tmp_path: Path) -> None:
+    (tmp_path / "int8").mkdir()
+    write_bundle(tmp_path, {"int8/larger.onnx": tiny_onnx()})
+    with load_model(tmp_path) as model:
+        assert (model.ref.precision, model.ref.threads) == ("float32", 1)
