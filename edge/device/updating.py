@@ -40,7 +40,7 @@ from edge.device.updates.trust import Trust
 from edge.device.updates.updater import Updater
 from edge.device.updates.work import Work
 from edge.engines.open import EngineKind
-from edge.errors import InputError
+from edge.errors import EdgeError, InputError, MissingExtraError
 from edge.reading import read_whole
 from edge.wire.api import Wire
 
@@ -49,6 +49,7 @@ __all__ = ["Updating", "open_updating", "working_engines"]
 _log = logging.getLogger(__name__)
 
 _TRUST_NAME = "trust"
+_KINDS: tuple[EngineKind, ...] = ("tflite", "onnx")
 _MB = 1_000_000
 _STOP_S = 10.0  # a probe in a child process ends with its time limit; nobody waits for that
 _LARGEST_ROOT_BYTES = 1 << 20
@@ -170,13 +171,28 @@ def _work(
     )
 
 
-@cache
 def working_engines() -> tuple[str, ...]:
-    """Kinds of model that an engine here really opens; found out once, in child processes."""
+    """Kinds of model that an engine here really opens; found out in child processes, once where it is for good."""
+    return tuple(kind for kind in _KINDS if _works(kind))
+
+
+def _works(kind: EngineKind) -> bool:
+    try:
+        return _is_installed(kind)
+    except EdgeError as err:
+        _log.warning("updates: the engine for %s does not work now: %s", kind, err)
+        return False
+
+
+@cache
+def _is_installed(kind: EngineKind) -> bool:
+    """Remembered; what it raises (a slow card, no memory just now) is not, and is looked at again."""
     from edge.selftest import engine_problem
 
-    kinds: tuple[EngineKind, ...] = ("tflite", "onnx")
-    return tuple(kind for kind in kinds if engine_problem(kind) is None)
+    problem = engine_problem(kind)
+    if problem is not None and not isinstance(problem, MissingExtraError):
+        raise problem
+    return problem is None
 
 
 def _read_root(path: Path) -> bytes:
