@@ -24,7 +24,7 @@ from edge.device.supervisor import Kept, Supervisor
 from edge.device.updates.record import Release, SlotRecord
 from edge.device.updates.slots import Slots
 from edge.device.work import Predictor
-from edge.errors import EdgeError, MissingExtraError
+from edge.errors import EdgeError, MissingExtraError, ModelError
 
 __all__ = ["Records", "Stage"]
 
@@ -137,9 +137,15 @@ class Stage:
         place.seat.try_out(Candidate(key=_key(release), open=opener, model=model), terms, tell)
 
     def begin_shadow(self, slot: str, release: Release, *, share: float, items: int, tell: TellCompared) -> None:
-        """Run a release beside the active one; `tell` is called once, on another thread, and must not block."""
+        """Run a release beside the active one; `tell` is called once, on another thread, and must not block.
+
+        Raises:
+            ModelError: there is no memory for two. A trial may close the active one meanwhile, a comparison needs it.
+        """
         self.end_shadow(slot)
         place = self._places[slot]
+        if not self._has_memory(slot, release):
+            raise ModelError("there is no memory to run it beside the active model")
         run = ShadowRun(self._opener(place.config, release), share=share, items=items, tell=tell)
         self._shadows[slot] = (run, self._supervisor.keep(f"shadow:{slot}", run))
         place.seat.watch(run.see)

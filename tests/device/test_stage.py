@@ -20,7 +20,7 @@ from edge.device.updates.choice import Choice, Measured
 from edge.device.updates.record import Release, SlotRecord
 from edge.device.updates.slots import Slots
 from edge.engines.tiny import tiny_onnx, tiny_tflite
-from edge.errors import MissingExtraError, TrustError
+from edge.errors import MissingExtraError, ModelError, TrustError
 from tests.simulators.bundles import write_bundle
 from tests.simulators.clock import ManualClock
 from tests.simulators.releases import MadeRelease, check_receipt, make_release
@@ -194,6 +194,13 @@ def test_a_shadow_runs_on_a_thread_of_its_own_and_ends_with_the_stage(bench: Ben
     assert any(thread.name == f"shadow:{SLOT}" for thread in threading.enumerate())
     bench.stage.close()
     assert not any(thread.name == f"shadow:{SLOT}" for thread in threading.enumerate())
+
+
+def test_a_shadow_needs_memory_for_two(bench: Bench) -> None:
+    bench.free_mb = 10.0
+    bench.stage.make_seat(bench.config, InputKind.TENSOR)
+    with pytest.raises(ModelError, match="no memory"):
+        bench.stage.begin_shadow(SLOT, bench.b, share=1.0, items=10, tell=lambda _: None)
 
 
 def test_the_configs_hints_are_about_the_factorys_file_alone(bench: Bench) -> None:

@@ -350,7 +350,7 @@ def _affected(record: SlotRecord, effect: Effect, happening: Happening, why: str
         case Effect.LEAVE:
             changed = replace(record, active=previous, previous=None, coming=None, refused=active, why=why)
         case Effect.FALL:
-            changed = replace(record, active=previous, previous=None, why=why)
+            changed = replace(record, active=previous, previous=None, refused=active, why=why)
     return changed
 
 

@@ -196,7 +196,7 @@ def test_a_release_that_must_go_makes_way_for_the_one_before_and_then_the_factor
 )
 def test_an_active_release_that_is_lost_does_not_stop_the_one_on_its_way(state: UpdateState) -> None:
     record = walk(at(state), Happened.LOST)
-    assert (record.state, record.coming, record.active) == (state, B, None)
+    assert (record.state, record.coming, record.active, record.refused) == (state, B, None, A)
     assert record.attempt == at(state).attempt
 
 
