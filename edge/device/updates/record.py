@@ -170,6 +170,7 @@ def told(slot: str, record: SlotRecord, made_ms: int) -> Update:
 
 def slot_state(record: SlotRecord) -> SlotState:
     """What the device's state says of a slot."""
+    about = record.coming or record.refused
     return SlotState(
         state=record.state,
         active=target_of(record.active),
@@ -180,6 +181,7 @@ def slot_state(record: SlotRecord) -> SlotState:
         why=record.why,
         refused=target_of(record.refused),
         pinned=record.is_pinned,
+        rev=0 if about is None else record.rev_of(about),
     )
 
 

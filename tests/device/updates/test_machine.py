@@ -251,6 +251,8 @@ def test_each_report_has_the_revision_that_asked_for_the_release_it_is_about() -
     assert rev_of(walk(rejected, named(B, rev=7))) == (C.target, 6), "what is refused stays told as it was"
     left = walk(rejected, Happened.LOST)
     assert rev_of(left) == (B.target, 5), "not the one that asked for something else since"
+    assert (slot_state(left).refused, slot_state(left).rev) == (B.target, 5)
+    assert slot_state(at(UpdateState.IDLE)).rev == 0, "nothing is on its way, and nothing was refused"
     assert rev_of(walk(left, Happened.LOST)) == (A.target, 3)
     chosen = walk(record, Happening(what=Happened.CHOSEN, release=A))
     assert rev_of(chosen) == (A.target, 0), "a person at the device did"
