@@ -17,8 +17,8 @@ from edge.errors import InputError
 
 __all__ = ["DEMO", "NAMES", "Recipe", "open_recipe"]
 
-NAMES = ("vgg16", "cnn28", "dense", "binary", "bag", "intents", "recommender", "digits", "topics")
-DEMO = ("digits", "topics")  # those that the demo ships
+NAMES = ("vgg16", "cnn28", "dense", "binary", "bag", "intents", "recommender", "digits", "digits-early", "topics")
+DEMO = ("digits", "digits-early", "topics")  # those that the demo ships
 
 
 class Recipe(Protocol):
@@ -45,4 +45,4 @@ def open_recipe(name: str) -> Recipe:
     """
     if name not in NAMES:
         raise InputError(f"the zoo has no model {name!r}; it has {', '.join(NAMES)}")
-    return cast("Recipe", importlib.import_module(f"converters.zoo.{name}"))
+    return cast("Recipe", importlib.import_module(f"converters.zoo.{name.replace('-', '_')}"))

@@ -21,11 +21,11 @@ from converters.zoo.torch_training import answers, count_parameters, train
 from edge.compute.tensors import Array
 from edge.contract.manifest import Classify, Color, ImageInput, Interpolation, Locate, Manifest, Resize, Scale
 
-__all__ = ["card", "make"]
+__all__ = ["MANIFEST", "SEED", "TEST_SHARE", "card", "make", "plain", "seen"]
 
 _SIZE = 28
-_SEED = 7
-_TEST_SHARE = 0.25
+SEED = 7
+TEST_SHARE = 0.25
 _COURSE = Course(epochs=80)
 _QUICK = Course(epochs=8)
 _CALIBRATION = 200  # samples
@@ -35,7 +35,7 @@ _EXPECTED = {  # as a camera sees them, as scanned
     True: (Expected(value=0.8, tolerance=0.1), Expected(value=0.95, tolerance=0.05)),
 }
 
-_MANIFEST = Manifest(
+MANIFEST = Manifest(
     name="digits",
     version="1.0.0",
     description="Reads one handwritten digit on a printed label.",
@@ -83,18 +83,18 @@ def make(folder: Path, data: Path | None = None, *, quick: bool = False) -> Made
     Raises:
         MissingExtraError: PyTorch or scikit-learn is not installed.
     """
-    rows = datasets.digits(test_share=_TEST_SHARE, seed=_SEED)
+    rows = datasets.digits(test_share=TEST_SHARE, seed=SEED)
     trained = train(
-        _network, lambda epoch: _seen(rows.train_x, rows.train_y, _SEED + 1 + epoch), _QUICK if quick else _COURSE
+        _network, lambda epoch: seen(rows.train_x, rows.train_y, SEED + 1 + epoch), _QUICK if quick else _COURSE
     )
-    looks = {"evaluation": _seen(rows.test_x, rows.test_y, _SEED), "plain": (_plain(rows.test_x), rows.test_y)}
+    looks = {"evaluation": seen(rows.test_x, rows.test_y, SEED), "plain": (plain(rows.test_x), rows.test_y)}
     write_arrays(folder / "demo_digits.npz", images=rows.test_x.astype(np.uint8), labels=rows.test_y.astype(np.uint8))
     paths = {part: write_arrays(folder / f"{part}.npz", x=x, y=y) for part, (x, y) in looks.items()}
     scores = {part: accuracy(answers(trained, x), y) for part, (x, y) in looks.items()}
-    calibration = _seen(rows.train_x, rows.train_y, _SEED)[0][:_CALIBRATION]
+    calibration = seen(rows.train_x, rows.train_y, SEED)[0][:_CALIBRATION]
     return Made(
         source=write_pt2(folder / "digits.pt2", trained, calibration[:1]),
-        manifest=_MANIFEST,
+        manifest=MANIFEST,
         calibration=write_arrays(folder / "calibration.npz", x=calibration),
         evaluation=paths.pop("evaluation"),
         parts=paths,
@@ -141,15 +141,15 @@ def _network() -> Network:
     )
 
 
-def _plain(images: Array) -> Array:
+def plain(images: Array) -> Array:
     """Black ink on white paper, upright and centred, (n, 28, 28, 1) float32 -1..1."""
     turned = np.array([[2.5, 0, 4 + 0.75], [0, 2.5, 4 + 0.75]], np.float32)
     ink = [cv2.warpAffine(image, turned, (_SIZE, _SIZE), flags=cv2.INTER_CUBIC) for image in images]
     return (1 - 2 * np.clip(np.stack(ink) / 16, 0, 1))[..., None].astype(np.float32)
 
 
-def _seen(images: Array, classes: Array, seed: int) -> tuple[Array, Array]:
-    """Each image once, in random order, as a camera over a belt sees it; shapes as `_plain`."""
+def seen(images: Array, classes: Array, seed: int) -> tuple[Array, Array]:
+    """Each image once, in random order, as a camera over a belt sees it; shapes as `plain`."""
     random = np.random.default_rng(seed)
     order = random.permutation(len(images))
     return np.stack([_distort(images[index], random) for index in order])[..., None], classes[order]

@@ -20,6 +20,7 @@ _NEEDS = {
     "intents": ("keras", "torch", "tokenizers"),
     "recommender": ("torch",),
     "digits": ("torch", "sklearn"),
+    "digits-early": ("torch", "sklearn"),
     "topics": ("torch",),
 }
 

@@ -30,7 +30,7 @@ def test_what_is_expected_of_the_model_is_reached_with_data_and_without(
     assert missed(make(name, data)) == ()
 
 
-@pytest.mark.parametrize("name", ["digits", "topics"])
+@pytest.mark.parametrize("name", ["digits", "digits-early", "topics"])
 def test_what_is_expected_of_a_model_of_the_demo_is_reached(name: str, make: Maker) -> None:
     assert missed(make(name)) == ()
 
@@ -65,13 +65,13 @@ def test_what_the_demo_reads_is_what_topics_are_tested_on_where_sib200_is_absent
     assert make("topics").facts["rows, evaluation"] == len(demo_texts())
 
 
-@pytest.mark.parametrize("name", ["bag", "recommender", "digits", "topics"])
+@pytest.mark.parametrize("name", ["bag", "recommender", "digits", "digits-early", "topics"])
 def test_the_same_call_gives_the_same_bytes(name: str, make: Maker) -> None:
     first, second = contents(make(name)), contents(make(name, again=True))
     assert {file for file in first | second if first.get(file) != second.get(file)} == set()
 
 
-@pytest.mark.parametrize("name", ["bag", "recommender", "digits", "topics"])
+@pytest.mark.parametrize("name", ["bag", "recommender", "digits", "digits-early", "topics"])
 def test_an_exported_file_names_no_folder_of_the_machine_it_was_made_on(name: str, make: Maker) -> None:
     content = Path(make(name).source).read_bytes()
     assert str(Path(recommender.__file__).parents[2]).encode() not in content
