@@ -24,7 +24,7 @@ from edge.device.updates.api import Book, Report, Write
 from edge.device.updates.choice import Choice, Measured, kinds
 from edge.device.updates.desk import Desk
 from edge.device.updates.mail import Mail
-from edge.device.updates.marks import read_marks, write_mark
+from edge.device.updates.marks import read_marks, read_trusted, write_mark, write_trusted
 from edge.device.updates.orders import Orders
 from edge.device.updates.probing import Limits
 from edge.device.updates.record import Release
@@ -133,7 +133,10 @@ class FakeTrust:
         return assignment
 
     def accepting(self, raw: bytes, assignment: Assignment) -> tuple[Write, ...]:
-        return (write_mark("rev", assignment.rev),)
+        return write_mark("rev", assignment.rev), write_trusted("assignment", raw)
+
+    def is_accepted(self, raw: bytes) -> bool:
+        return read_trusted(self._book).get("assignment") == raw
 
 
 class FakeRepository:

@@ -58,6 +58,7 @@ class Overseer:
         self._last: bytes | None = None  # that was accepted
         self._has_news = False
         self._refused = b""  # the order whose refusal was reported
+        self._distrusted = ""  # what was reported of metadata that no order waits for
         self._told: set[tuple[str, str]] = set()  # slot and words of what was reported of it
         self._seen: dict[str, SlotRecord] = {}  # each slot as it was looked at last
         self._due_s = 0.0
@@ -127,10 +128,12 @@ class Overseer:
         return self._refresh_s
 
     def _is_old_news(self, raw: bytes) -> bool:
-        """The retained order comes again at each reconnect."""
+        """The retained order comes again at each reconnect; another old one comes from whoever kept it."""
         try:
             self._trust.check_assignment(raw)
-        except StaleError:
+        except StaleError as err:
+            if not self._trust.is_accepted(raw):
+                self._refuse(raw, str(err))
             if self._wanted is raw:
                 self._wanted = None
             return True
@@ -169,6 +172,9 @@ class Overseer:
         if raw is not None and raw != self._refused:
             self._refused = raw
             self._desk.tell("assignment", None, "refused", why)
+        elif raw is None and why != self._distrusted:
+            self._distrusted = why
+            self._desk.tell("trust", None, "refused", why)
 
     def look_again(self) -> None:
         """Judge what is new in a slot before it runs: what was gone back to, or chosen by an operator.

@@ -251,6 +251,10 @@ class Trust:
         """What to commit with the first step of a checked assignment: older ones are refused from then on."""
         return write_mark(_REV, assignment.rev), write_trusted(_REV_PROOF, raw)
 
+    def is_accepted(self, raw: bytes) -> bool:
+        """Whether this is, byte for byte, the assignment that was accepted last."""
+        return read_trusted(self._book).get(_REV_PROOF) == raw
+
     def receipt(self, path: str) -> bytes:
         """The proof that `path` is signed, to be kept beside the slot; see `receipt.check_receipt`.
 

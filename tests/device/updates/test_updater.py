@@ -17,7 +17,15 @@ from edge.device.supervisor import Pulse
 from edge.device.updates.orders import FOLDER_NAME, Order, give
 from edge.device.updates.record import Release
 from edge.device.updates.trust import Standing, Word
-from edge.errors import DiskFullError, MissingExtraError, ModelError, NotNowError, RepositoryError, StoreError
+from edge.errors import (
+    DiskFullError,
+    MissingExtraError,
+    ModelError,
+    NotNowError,
+    RepositoryError,
+    StoreError,
+    TrustError,
+)
 from tests.simulators.book import SqliteBook
 from tests.simulators.updates import FACTORY, SLOT, Device, World
 
@@ -63,6 +71,31 @@ def test_the_same_order_again_after_a_reconnect_does_nothing(bench: Bench) -> No
     device.want(1, bench.a).turns()
     assert device.watching.reports == []
     assert device.trust.refreshed == refreshed + 1
+
+
+def test_an_older_order_that_somebody_sends_again_is_reported_once_and_moves_nothing(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    for _ in range(3):
+        device.want(1, bench.a).turns()
+    (told,) = device.watching.reports
+    assert isinstance(told, Event)
+    assert (told.name, told.state, told.detail) == ("assignment", "refused", "old news")
+    assert device.record.active == bench.b
+
+
+def test_old_metadata_are_reported_once_though_no_order_waits_for_them(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+
+    def replayed(what: str) -> None:
+        if what == "refresh":
+            raise TrustError("timestamp 1: expected 7")
+
+    bench.world.before = replayed
+    for _ in range(3):
+        device.want(1, bench.a).turns()
+    (told,) = device.watching.reports
+    assert isinstance(told, Event)
+    assert (told.name, told.state, told.detail) == ("trust", "refused", "timestamp 1: expected 7")
 
 
 def test_the_release_before_is_kept_and_older_ones_go(bench: Bench) -> None:
