@@ -1,7 +1,7 @@
 """`edge demo`: the whole loop on this machine.
 
 Promises: downloads nothing, touches no broker, camera or config that is already here; Ctrl-C ends every part. Exit code
-1 when anything was lost, doubled, or read far worse than it should be.
+1 when anything was lost, doubled, or read far worse than it should be, and when a bad release ran.
 Leaves out: the demo (`edge.demo`).
 Thread: main.
 """
@@ -21,10 +21,12 @@ import click
 from edge.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from edge.demo.account import Figures
+    from edge.demo.account import Figures, Updated
     from edge.demo.brokers import BrokerKind
 
 __all__ = ["command"]
+
+_UPDATES_S = 240.0  # that the belt may run on for releases: they take a quarter of it, and a slow machine longer
 
 
 @click.command(name="demo")
@@ -50,14 +52,26 @@ __all__ = ["command"]
     show_default=True,
     help="Length of the camera's clip.",
 )
+@click.option(
+    "--update/--no-update",
+    default=False,
+    help="Go on with releases: a better model comes while the device runs, and bad ones are refused.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Which digits come, and how the lights change.")
 def command(
-    broker: BrokerKind, folder: Path | None, seconds: float, seed: int, *, headless: bool, as_json: bool
+    broker: BrokerKind,
+    folder: Path | None,
+    seconds: float,
+    seed: int,
+    *,
+    update: bool,
+    headless: bool,
+    as_json: bool,
 ) -> None:
     """Run the whole loop on this machine: device, broker and central service.
 
     A camera looks at labels on a belt, texts arrive, both are inferred; the broker is cut, the daemon killed, and in
-    the end every result is counted.
+    the end every result is counted. With --update the device begins with a poor model, and releases follow.
     """
     import msgspec
 
@@ -66,6 +80,7 @@ def command(
 
     try:
         from edge.demo.belt import Belt
+        from edge.demo.publisher import Publisher
         from edge.demo.report import contact_sheet
         from edge.demo.scenes import play
         from edge.demo.screen import open_screen
@@ -79,11 +94,12 @@ def command(
     place = _folder(folder)
     # Beside the children's own logs: a line that the connection was lost would tear the live picture.
     logging.basicConfig(filename=place / "demo.log", level=logging.INFO)
-    belt = Belt(seconds=seconds, seed=seed)
+    belt = Belt(seconds=seconds + (_UPDATES_S if update else 0.0), seed=seed, lap_s=seconds)
     out = sys.stderr if as_json else sys.stdout
     is_live = out.isatty() and not headless
     try:
-        with Stage(place, belt, broker, clock) as stage:
+        publisher = Publisher(place, place / "central.db", clock) if update else None
+        with Stage(place, belt, broker, clock, publisher) as stage:
             topics = {asked.text: asked.topic for asked in stage.texts}
             with open_screen(out, topics, is_live=is_live) as screen:
                 played = play(stage, screen, clock)
@@ -112,10 +128,17 @@ def _summary(figures: Figures, place: Path, sheet: Path) -> str:
     share = figures.gated / figures.frames if figures.frames else 0.0
     edge = _how_to_call()
     verdict = "every result is at the centre, once" if figures.is_good else "THIS IS NOT AS IT SHOULD BE"
+    digits = f"  digits read right       {figures.digits_right} of {figures.digits_shown} shown"
+    registry = ""
+    if figures.update is not None:
+        digits = _releases(figures.update)
+        registry = f"""
+  {edge} registry list --registry {place / "registry"}
+  {edge} rollout status --database {place / "central.db"}"""
     return f"""
   frames looked at        {figures.frames}
   of these gated          {share:.0%} (nothing moved: the model did not run)
-  digits read right       {figures.digits_right} of {figures.digits_shown} shown
+{digits}
   texts right             {figures.texts_right} of {figures.texts}
   rows on the device      {figures.produced} ({figures.results} results, the rest events)
   rows at the centre      {figures.received}
@@ -127,10 +150,25 @@ Where to look next:
   {sheet}   each label and what was read off it
   {edge} results --database {place / "central.db"}
   {edge} central status --database {place / "central.db"}
-  {edge} outbox status --config {place / "edge.toml"}
+  {edge} outbox status --config {place / "edge.toml"}{registry}
   {edge} infer {_models()} YOUR_TEXT.txt
   {edge} init   a config for your own camera and model
 """
+
+
+def _releases(update: Updated) -> str:
+    """What came of the releases, a line each."""
+    from edge.demo.updates import in_words, named
+
+    lines = [
+        f"  digits read right       {in_words(update.before)} by the factory's model",
+        f"  after the update        {in_words(update.after)} by {named(update.target)}",
+    ]
+    for each in update.refused:
+        how = f"rolled back after {each.results} results" if each.is_tried else f"refused, {each.results} results"
+        lines.append(f"  {named(each.target):<24}{how}: {each.what}")
+    lines.append(f"  attacks refused         {sum(bool(why) for _, why in update.attacks)} of {len(update.attacks)}")
+    return "\n".join(lines)
 
 
 def _how_to_call() -> str:

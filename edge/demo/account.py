@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.central.store.read import Reader
-from edge.contract.messages import InputKind, Result
+from edge.contract.messages import InputKind, Item, Result
 from edge.demo.belt import FPS, Shown
 from edge.demo.texts import Asked
 from edge.errors import StoreError
@@ -24,10 +24,15 @@ __all__ = [
     "Books",
     "Figures",
     "Reading",
+    "Refused",
+    "Score",
+    "Updated",
     "audit",
     "given_numbers",
     "judge",
+    "passed",
     "read_labels",
+    "score",
     "texts_right",
     "waiting_rows",
 ]
@@ -54,16 +59,75 @@ class Books:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One label that was shown, and what the model made of it over all frames together; None when it saw none."""
+    """One label that was shown, and what the model made of it over all frames together; None when it saw none.
+
+    `target`: the release that read all of its frames, "" the factory's model; None: several, or none.
+    """
 
     shown: Shown
     label: str | None
     frames: int
+    target: str | None = None
 
     @property
     def is_right(self) -> bool:
         """Whether the label was read as the digit it shows."""
         return self.label == str(self.shown.digit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Labels that one model alone read, and how many of them it read right."""
+
+    shown: int
+    right: int
+
+    @property
+    def share(self) -> float:
+        """0..1; 0 where none was shown."""
+        return self.right / self.shown if self.shown else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A release that was published and must not stay. `why`: as the device said; `results`: rows that name it.
+
+    `is_tried`: it passed its probe, answered during its trial, and was rolled back.
+    """
+
+    target: str
+    what: str
+    why: str
+    is_tried: bool
+    results: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        """It was refused, and answered nothing outside of a trial."""
+        return bool(self.why) and (self.is_tried or self.results == 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updated:
+    """What became of the releases. `attacks`: what was tried with the broker's password, and the device's answer."""
+
+    target: str
+    before: Score
+    after: Score
+    refused: tuple[Refused, ...]
+    attacks: tuple[tuple[str, str], ...]
+    ends_with: str  # the release that the device ran at last
+
+    @property
+    def is_good(self) -> bool:
+        """The better model came, reads better, and stayed; no other one did."""
+        return (
+            self.after.share > self.before.share
+            and self.after.share >= _DIGITS_MARK
+            and self.ends_with == self.target
+            and all(each.is_good for each in self.refused)
+            and all(why for _, why in self.attacks)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +147,17 @@ class Figures:
     texts: int
     texts_right: int
     seconds: float
+    update: Updated | None = None
 
     @property
     def is_good(self) -> bool:
         """Nothing lost, nothing doubled, and the models read what they should."""
+        digits = self.digits_right >= _DIGITS_MARK * self.digits_shown if self.update is None else self.update.is_good
         return (
             self.produced > 0
             and self.lost == 0
             and self.doubled == 0
-            and self.digits_right >= _DIGITS_MARK * self.digits_shown
+            and digits
             and self.texts_right >= _TEXTS_MARK * self.texts
         )
 
@@ -147,22 +213,37 @@ def audit(given: Mapping[int, int], reader: Reader) -> Books:
 
 def read_labels(shown: Iterable[Shown], results: Iterable[Result], started_ms: int) -> tuple[Reading, ...]:
     """What was read off each label; the scores of all its frames add up. `started_ms` is when frame 0 was shown."""
-    votes: list[tuple[float, str, float]] = [
-        ((result.made_ms - started_ms) * FPS / 1000, result.items[0].label, result.items[0].score)
+    votes: list[tuple[float, Item, str]] = [
+        ((result.made_ms - started_ms) * FPS / 1000, result.items[0], result.model.target)
         for result in results
         if result.kind is InputKind.IMAGE and result.items
     ]
     readings = []
     for label in shown:
         scores: dict[str, float] = {}
+        targets: set[str] = set()
         frames = 0
-        for frame, name, score in votes:
+        for frame, item, target in votes:
             if label.first <= frame <= label.last + _LATE_FRAMES:
-                scores[name] = scores.get(name, 0.0) + score
+                scores[item.label] = scores.get(item.label, 0.0) + item.score
+                targets.add(target)
                 frames += 1
         best = max(scores, key=scores.__getitem__, default=None)
-        readings.append(Reading(shown=label, label=best, frames=frames))
+        only = targets.pop() if len(targets) == 1 else None
+        readings.append(Reading(shown=label, label=best, frames=frames, target=only))
     return tuple(readings)
+
+
+def score(readings: Iterable[Reading], target: str) -> Score:
+    """Of the labels that this release alone read; "" is the factory's model."""
+    own = [reading for reading in readings if reading.target == target]
+    return Score(shown=len(own), right=sum(reading.is_right for reading in own))
+
+
+def passed(shown: Iterable[Shown], started_ms: int, now_ms: int) -> tuple[Shown, ...]:
+    """The labels that have left until now; both times in wall milliseconds, `started_ms` of frame 0."""
+    frame = (now_ms - started_ms) * FPS / 1000
+    return tuple(label for label in shown if label.last + _LATE_FRAMES <= frame)
 
 
 def texts_right(asked: Iterable[Asked], results: Iterable[Result]) -> tuple[int, int]:
@@ -176,7 +257,12 @@ def texts_right(asked: Iterable[Asked], results: Iterable[Result]) -> tuple[int,
 
 
 def judge(
-    books: Books, results: tuple[Result, ...], readings: tuple[Reading, ...], asked: tuple[Asked, ...], seconds: float
+    books: Books,
+    results: tuple[Result, ...],
+    readings: tuple[Reading, ...],
+    asked: tuple[Asked, ...],
+    seconds: float,
+    update: Updated | None = None,
 ) -> Figures:
     """Everything in one value."""
     right, again = texts_right(asked, results)
@@ -196,4 +282,5 @@ def judge(
         texts=len(asked),
         texts_right=right,
         seconds=round(seconds, 1),
+        update=update,
     )

@@ -8,7 +8,7 @@ Thread: any; an object belongs to one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _RIM_PX = 8
 _DIGIT_PX = 140  # ten of the data set's pixels: eight and an empty one on each side
 _SPACING_PX = 540  # from card to card: a new one is whole only after the last one has begun to leave
 _SPEED_PX = 25  # a frame; 300 a second
-_STILL_SHARE = 0.16  # of the clip, each of two times
+_STILL_SHARE = 0.16  # of a lap, each of two times
 _NOISE = 5.0  # grey levels, standard deviation: a small sensor indoors
 _DIGITS = Path(__file__).with_name("digits.npz")
 
@@ -48,22 +48,23 @@ def unseen_digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
 
 
 class Belt:
-    """One clip of `seconds`.
+    """One clip of `seconds`. In each lap of `lap_s` seconds, by default the whole clip, the belt stands still twice.
 
     `shown` is the truth about it; `stills` are the first and last frames of the stretches in which nothing moves.
     """
 
-    def __init__(self, *, seconds: float, seed: int = 1) -> None:
+    def __init__(self, *, seconds: float, seed: int = 1, lap_s: float | None = None) -> None:
         self.frames = round(seconds * FPS)
+        self.lap_s = seconds if lap_s is None else lap_s
         self.seed = seed
         self._random = np.random.default_rng(seed)
         self._light = _lights(self.frames, self._random)
-        self._offsets = _offsets(self.frames)
+        self.stills = tuple(_stills(self.frames, round(self.lap_s * FPS)))
+        self._offsets = _offsets(self.frames, self.stills)
         self._cards = self._print(int(self._offsets[-1]) // _SPACING_PX + 2)
         self._ground = self._weave()
         self._grain = self._random.normal(0, _NOISE, (5, HEIGHT_PX, WIDTH_PX)).astype(np.float32)
         self.shown = tuple(self._truth())
-        self.stills = tuple(_stills(self.frames))
 
     def frame(self, number: int) -> Picture:
         """What the camera sees, (480, 640, 3) BGR uint8. `number` is 0 to `frames` - 1."""
@@ -117,17 +118,18 @@ def _card(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return card
 
 
-def _stills(frames: int) -> Iterator[tuple[int, int]]:
-    """The belt stands still twice in each clip."""
-    for share in (0.3, 0.7):
-        begin = round(frames * share)
-        yield begin, begin + round(frames * _STILL_SHARE) - 1
+def _stills(frames: int, lap: int) -> Iterator[tuple[int, int]]:
+    """First and last frames; a lap that the clip does not hold whole has none."""
+    for first in range(0, frames - lap + 1, lap):
+        for share in (0.3, 0.7):
+            begin = first + round(lap * share)
+            yield begin, begin + round(lap * _STILL_SHARE) - 1
 
 
-def _offsets(frames: int) -> npt.NDArray[np.int64]:
+def _offsets(frames: int, stills: Iterable[tuple[int, int]]) -> npt.NDArray[np.int64]:
     """How far the belt has come at each frame, pixels."""
     moving = np.full(frames, _SPEED_PX, np.int64)
-    for first, last in _stills(frames):
+    for first, last in stills:
         moving[first : last + 1] = 0
     return np.cumsum(moving)
 

@@ -1,6 +1,6 @@
 """The demo's camera: raw frames of the belt on standard output, as `rpicam-vid` writes them.
 
-    python -m edge.demo.camera --start FILE --seconds S --seed N
+    python -m edge.demo.camera --start FILE --seconds S --lap L --seed N
 
 Promises: the belt runs by the wall clock from the moment noted in FILE (written by whoever looks first), whether or not
 anyone looks: a daemon that was away finds it further on. After the last frame the belt stands still.
@@ -28,10 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--start", type=Path, required=True, help="where the moment of the first frame is noted")
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--lap", type=float, help="seconds; default: as long as the clip")
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     clock = SystemClock()
-    belt = Belt(seconds=chosen.seconds, seed=chosen.seed)
+    belt = Belt(seconds=chosen.seconds, seed=chosen.seed, lap_s=chosen.lap)
     start = started_ms(chosen.start)
     if start is None:
         start = clock.wall_ms()

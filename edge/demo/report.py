@@ -22,12 +22,12 @@ __all__ = ["contact_sheet"]
 
 Picture = npt.NDArray[np.uint8]
 
-_CELL_PX, _LINE_PX, _COLUMNS = 150, 30, 8
-_GREEN, _RED, _DARK = (90, 170, 60), (60, 60, 220), (40, 40, 40)
+_CELL_PX, _LINE_PX, _COLUMNS = 150, 48, 8
+_GREEN, _RED, _GREY, _DARK = (90, 170, 60), (60, 60, 220), (150, 150, 150), (40, 40, 40)
 
 
 def contact_sheet(belt: Belt, readings: Sequence[Reading]) -> bytes:
-    """A PNG: each label, below it what was read and from how many frames; red where that is wrong."""
+    """A PNG: each label, below it what was read, from how many frames and by which release; red where it is wrong."""
     cells = [_cell(belt, reading) for reading in readings]
     cells += [np.full_like(cells[0], _DARK[0]) for _ in range(-len(cells) % _COLUMNS)] if cells else [_blank()]
     columns = min(_COLUMNS, len(cells))
@@ -44,9 +44,21 @@ def _cell(belt: Belt, reading: Reading) -> Picture:
     cell = _blank()
     cell[:_CELL_PX] = cv2.resize(card, (_CELL_PX, _CELL_PX), interpolation=cv2.INTER_AREA)
     words = f"{reading.label or 'not seen'}  ({reading.frames} frames)"
-    place = (8, _CELL_PX + _LINE_PX - 10)
-    cv2.putText(cell, words, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _GREEN if reading.is_right else _RED, 1, cv2.LINE_AA)
+    _write(cell, words, 20, _GREEN if reading.is_right else _RED)
+    _write(cell, _reader(reading.target), 40, _GREY)
     return cell
+
+
+def _write(cell: Picture, words: str, below_px: int, colour: tuple[int, int, int]) -> None:
+    place = (8, _CELL_PX + below_px)
+    cv2.putText(cell, words, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+
+
+def _reader(target: str | None) -> str:
+    """Which model that was."""
+    if target is None:
+        return "more than one"
+    return target.removeprefix("models/").removesuffix(".json") or "factory"
 
 
 def _blank() -> Picture:

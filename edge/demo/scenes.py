@@ -1,29 +1,40 @@
 """The demo as a play: what happens when.
 
-Promises: scenes are a table in order of time, each one action that says one sentence; a part that ends by itself ends
-the play with its last words. A new scene (a model update on the way, say) is one more line of the table.
+Promises: the scenes of the first act are a table in order of time, each one action that says one sentence; the second
+act, of updates, follows where the stage has a publisher. A part that ends by itself ends the play with its last words.
 Leaves out: the parts (`stage`), the picture (`screen`), the books (`account`).
 Thread: main.
 """
 
 from __future__ import annotations
 
-import threading
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edge.central.store.read import Query, Reader
 from edge.clock import Clock
-from edge.demo.account import Figures, Reading, audit, given_numbers, judge, read_labels, waiting_rows
+from edge.contract.messages import Result
+from edge.demo.account import (
+    Figures,
+    Reading,
+    Updated,
+    audit,
+    given_numbers,
+    judge,
+    passed,
+    read_labels,
+    score,
+    waiting_rows,
+)
 from edge.demo.belt import FPS
-from edge.demo.children import DemoError
 from edge.demo.screen import Screen
 from edge.demo.stage import Stage
+from edge.demo.theatre import Theatre
+from edge.demo.updates import Act, Released
 
 __all__ = ["Played", "play"]
 
 _START_S = 30.0
-_TICK_S = 0.1
 _CUT_S = 7.0
 _DEAD_S = 1.0
 _LATE_S = 10.0  # that the texts may take longer than the clip on a slow machine
@@ -51,7 +62,7 @@ def play(stage: Stage, screen: Screen, clock: Clock) -> Played:
         StoreError: one of the databases cannot be read.
     """
     began_s = clock.monotonic_s()
-    theatre = _Theatre(stage, screen, clock)
+    theatre = Theatre(stage, screen, clock)
     screen.say(f"broker ({stage.broker_name}) and central service are up, the device starts")
     theatre.until(lambda: stage.started_ms is not None, _START_S, "the camera was never opened")
     stage.feeder.start()
@@ -60,17 +71,20 @@ def play(stage: Stage, screen: Screen, clock: Clock) -> Played:
     for scene in _script(stage):
         theatre.run_to(clip_began_s + scene.at_s)
         screen.say(scene.act())
-    theatre.run_to(clip_began_s + stage.belt.frames / FPS)
+    theatre.run_to(clip_began_s + stage.belt.lap_s)
+    released = None if stage.publisher is None else Act(stage, stage.publisher, theatre, screen, clock).play()
     theatre.until(lambda: stage.feeder.is_done, _LATE_S, "the texts were not taken")
     stage.feeder.settle()
+    shown = passed(stage.belt.shown, stage.started_ms or 0, clock.wall_ms())
     screen.say("the clip is over; waiting until the centre has confirmed every row")
     stage.finish()
     theatre.look()
-    return _count(stage, clock.monotonic_s() - began_s)
+    readings = read_labels(shown, stage.results(), stage.started_ms or 0)
+    return _count(stage, clock.monotonic_s() - began_s, readings, released)
 
 
 def _script(stage: Stage) -> tuple[_Scene, ...]:
-    length_s = stage.belt.frames / FPS
+    length_s = stage.belt.lap_s
     cut_s = 0.2 * length_s
     # Killed while the belt stands still, so that the label in view is still there when the daemon is back.
     kill_s = stage.belt.stills[1][0] / FPS
@@ -106,54 +120,22 @@ def _revive(stage: Stage) -> str:
     return "the daemon starts again where it was; texts waited in the pipe, the belt did not wait"
 
 
-class _Theatre:
-    """Lets time pass, and shows what it brings."""
-
-    def __init__(self, stage: Stage, screen: Screen, clock: Clock) -> None:
-        self._stage = stage
-        self._screen = screen
-        self._clock = clock
-        self._began_s = clock.monotonic_s()
-        self._never = threading.Event()
-
-    def look(self) -> None:
-        """Show what came since the last look."""
-        watcher = self._stage.watcher
-        seconds = self._clock.monotonic_s() - self._began_s
-        self._screen.health(watcher.state, has_broker=watcher.is_connected, seconds=seconds)
-        for result in watcher.take():
-            self._screen.seen(result)
-
-    def run_to(self, until_s: float) -> None:
-        """Look on until the monotonic clock shows `until_s`."""
-        while True:
-            self._stage.check()
-            self.look()
-            left_s = until_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                return
-            self._clock.wait(self._never, min(_TICK_S, left_s))
-
-    def until(self, is_so: Callable[[], bool], within_s: float, otherwise: str) -> None:
-        """Look on until something is so.
-
-        Raises:
-            DemoError: it is not so in time.
-        """
-        deadline_s = self._clock.monotonic_s() + within_s
-        while not is_so():
-            now_s = self._clock.monotonic_s()
-            if now_s > deadline_s:
-                raise DemoError(f"{otherwise} within {within_s:g} s; logs are in {self._stage.folder / 'logs'}")
-            self.run_to(now_s + _TICK_S)
-
-
-def _count(stage: Stage, seconds: float) -> Played:
-    reader = Reader.open(f"sqlite:///{stage.database}")
-    try:
-        results = tuple(stored.result for stored in reader.results(Query()))
+def _count(stage: Stage, seconds: float, readings: tuple[Reading, ...], released: Released | None) -> Played:
+    results = stage.results()
+    with stage.reader() as reader:
         books = audit(given_numbers(stage.outbox), reader)
-    finally:
-        reader.close()
-    readings = read_labels(stage.belt.shown, results, stage.started_ms or 0)
-    return Played(figures=judge(books, results, readings, stage.texts, seconds), readings=readings)
+    update = None if released is None else _updated(stage, results, readings, released)
+    return Played(figures=judge(books, results, readings, stage.texts, seconds, update), readings=readings)
+
+
+def _updated(stage: Stage, results: tuple[Result, ...], readings: tuple[Reading, ...], released: Released) -> Updated:
+    ran = Counter(result.model.target for result in results)
+    (active,) = stage.ask("SELECT active FROM slot WHERE name = ?", (stage.slot,))[0]
+    return Updated(
+        target=released.target,
+        before=score(readings, ""),
+        after=score(readings, released.target),
+        refused=tuple(replace(each, results=ran[each.target]) for each in released.refused),
+        attacks=released.attacks,
+        ends_with=active,
+    )

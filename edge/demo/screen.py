@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from edge.contract.messages import InputKind, Result, State
+from edge.contract.messages import InputKind, Result, SlotState, State
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,6 +23,8 @@ __all__ = ["LiveScreen", "PlainScreen", "Screen", "open_screen"]
 _TEXT_CHARS = 46
 _SCREEN_TEXTS = 9
 _SURE = 0.5
+_LEAST_LINES, _MOST_LINES = 6, 16  # of what happened
+_OTHER_LINES = 17  # of the screen
 
 
 class Screen(Protocol):
@@ -50,8 +52,10 @@ def open_screen(out: TextIO, topics: Mapping[str, str], *, is_live: bool) -> Ite
     from rich.console import Console
     from rich.live import Live
 
-    screen = LiveScreen(topics)
-    with Live(console=Console(file=out), get_renderable=screen.picture, refresh_per_second=8, transient=True):
+    console = Console(file=out)
+    lines = min(_MOST_LINES, max(_LEAST_LINES, console.height - _OTHER_LINES))
+    screen = LiveScreen(topics, _lines=deque(maxlen=lines))
+    with Live(console=console, get_renderable=screen.picture, refresh_per_second=8, transient=True):
         yield screen
 
 
@@ -100,6 +104,15 @@ class PlainScreen:
         self._seconds = seconds
 
 
+def _model(now: Result, slot: SlotState) -> str:
+    """What reads the belt, and what is on its way: "digits/1; digits/2: probing"."""
+    ref = now.model
+    words = ref.target.removeprefix("models/").removesuffix(".json") or f"{ref.name}, from the factory"
+    if slot.coming:
+        words += f"; {slot.coming.removeprefix('models/').removesuffix('.json')}: {slot.state.value}"
+    return words
+
+
 @dataclass
 class LiveScreen:
     """A picture that is drawn anew several times a second."""
@@ -108,7 +121,7 @@ class LiveScreen:
     _labels: _Labels = field(default_factory=_Labels)
     _digits: deque[str] = field(default_factory=lambda: deque(maxlen=24))
     _texts: deque[Result] = field(default_factory=lambda: deque(maxlen=_SCREEN_TEXTS))
-    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=6))
+    _lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LEAST_LINES))
     _now: Result | None = None
     _state: State | None = None
     _has_broker: bool = False
@@ -160,6 +173,8 @@ class LiveScreen:
         belt = self._state.pipelines.get("belt") if self._state is not None else None
         if belt is not None:
             text.append(f"\n\n{belt.fps:.0f} frames/s, {belt.gate_share:.0%} gated", style="dim")
+        if self._now is not None and self._state is not None and "belt" in self._state.slots:
+            text.append(f"\n{_model(self._now, self._state.slots['belt'])}", style="dim")
         return text
 
     def _answers(self) -> RenderableType:

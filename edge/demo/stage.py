@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import json
 import signal
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edge.central.store.read import Query, Reader
 from edge.clock import Clock
+from edge.contract.messages import Result
 from edge.contract.topics import DeviceTopics
+from edge.demo.account import Reading, passed, read_labels
 from edge.demo.belt import FPS, HEIGHT_PX, WIDTH_PX, Belt
 from edge.demo.brokers import HOST, Broker, BrokerKind
+from edge.demo.bundles import BETTER, EARLY
 from edge.demo.camera import started_ms
 from edge.demo.children import Child, Children, DemoError, edge_command, module_command
 from edge.demo.texts import Feeder, sentences
@@ -30,12 +35,15 @@ from edge.wire.mqtt import MqttWire
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from edge.demo.publisher import Publisher
+
 __all__ = ["Stage"]
 
-_MODELS = Path(__file__).with_name("models")
+_TOPICS_MODEL = Path(__file__).with_name("models") / "topics"
 _TOPICS = DeviceTopics(fleet="demo", device="porch-pi")
 _DRAIN_S = 20  # that the daemon waits for the last receipts
 _STOP_S = 10
+_RELEASES_S = 20.0  # that texts come on while releases do
 _MARGIN_S = 4.0  # of a clip, in which no texts come: the models open, and the last answers travel
 
 # An outage of seconds should be over in seconds: a real fleet waits up to a minute, so as not to come back as one.
@@ -67,6 +75,22 @@ fps = {fps}
 preset = "normal"
 heartbeat_s = 5
 """
+# Seconds and items for one who watches: a fleet gives a probe two minutes, and a trial more to look at.
+_UPDATES = """
+[updates]
+root = "root.json"
+repository = "mqtt"
+reserve_mb = 16
+probe_s = 8
+trial_items = 25
+trial_slower = 10
+"""
+_REGISTRY = """
+[registry]
+path = {registry}
+keys = {keys}
+passphrase_file = {passphrase_file}
+"""
 _TEXTS = """
 [[pipeline]]
 name = "texts"
@@ -80,10 +104,25 @@ path = "texts.fifo"
 class Stage:
     """All parts, and what the scenes do to them."""
 
-    def __init__(self, folder: Path, belt: Belt, broker: BrokerKind, clock: Clock) -> None:
+    slot = "belt"
+    topics = _TOPICS
+
+    def __init__(
+        self,
+        folder: Path,
+        belt: Belt,
+        broker: BrokerKind,
+        clock: Clock,
+        publisher: Publisher | None = None,
+    ) -> None:
+        """`publisher`: whose releases the device takes; it then leaves the factory with a model that is worse."""
         self.folder = folder
         self.belt = belt
+        self.publisher = publisher
         self.texts = sentences()
+        self._every_s = max(
+            0.1, (belt.lap_s - _MARGIN_S + (0.0 if publisher is None else _RELEASES_S)) / len(self.texts)
+        )
         self._broker_kind: BrokerKind = broker
         self._clock = clock
         self._stack = ExitStack()
@@ -99,26 +138,11 @@ class Stage:
             self._children = stack.enter_context(Children(self.folder / "logs"))
             self._broker = Broker(self._broker_kind, self.folder, self._children, self._clock)
             self._broker.start()
-            central = self.folder / "central.toml"
-            central.write_text(
-                f'database = "sqlite:///{self.database}"\n'
-                f'[broker]\nhost = "{HOST}"\nport = {self._broker.port}\n'
-                "reconnect_min_s = 0.5\nreconnect_max_s = 2.0\n",
-                "utf-8",
-            )
+            central = self._configure_central()
             self._central = self._children.start("central", edge_command("central", "run", "--config", str(central)))
-            every_s = max(0.1, (self.belt.frames / FPS - _MARGIN_S) / len(self.texts))
-            self.feeder = Feeder(self.folder / "texts.fifo", self.texts, every_s, self._clock)
+            self.feeder = Feeder(self.folder / "texts.fifo", self.texts, self._every_s, self._clock)
             stack.callback(self.feeder.close)
-            self.watcher = Watcher(
-                MqttWire(
-                    BrokerConfig(host=HOST, port=self._broker.port, reconnect_min_s=0.5, reconnect_max_s=1.0),
-                    client_id="edge-demo-watch",
-                    clock=self._clock,
-                    is_durable=False,
-                ),
-                _TOPICS,
-            )
+            self.watcher = Watcher(self.wire("edge-demo-watch"), _TOPICS)
             self.watcher.start()
             stack.callback(self.watcher.stop)
             self.start_device()
@@ -149,6 +173,31 @@ class Stage:
     def started_ms(self) -> int | None:
         """When the camera showed its first frame, wall milliseconds."""
         return started_ms(self.folder / "camera.start")
+
+    def ask(self, statement: str, parameters: tuple[str | int, ...] = ()) -> list[tuple[Any, ...]]:
+        """Ask the centre's database.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        with self.reader() as reader:
+            return reader.ask(statement, parameters)
+
+    def results(self) -> tuple[Result, ...]:
+        """Every result that the centre holds now. Raises as `ask`."""
+        with self.reader() as reader:
+            return tuple(stored.result for stored in reader.results(Query()))
+
+    def readings(self) -> tuple[Reading, ...]:
+        """What was read off the labels that have passed until now. Raises as `ask`."""
+        started_ms = self.started_ms or 0
+        shown = passed(self.belt.shown, started_ms, self._clock.wall_ms())
+        return read_labels(shown, self.results(), started_ms)
+
+    def wire(self, client_id: str) -> MqttWire:
+        """A connection to the broker as anybody on this machine may have."""
+        config = BrokerConfig(host=HOST, port=self._broker.port, reconnect_min_s=0.5, reconnect_max_s=1.0)
+        return MqttWire(config, client_id=client_id, clock=self._clock, is_durable=False)
 
     def check(self) -> None:
         """See that everything that should run does.
@@ -197,25 +246,54 @@ class Stage:
             raise DemoError(f"the device did not finish (code {device.exit_code}):\n{words}")
         self._central.end()
 
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """The centre's database, opened for questions. Raises as `ask`."""
+        reader = Reader.open(f"sqlite:///{self.database}")
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def _configure_central(self) -> Path:
+        """Write the centre's config."""
+        lines = (
+            f'database = "sqlite:///{self.database}"\n'
+            f'[broker]\nhost = "{HOST}"\nport = {self._broker.port}\n'
+            "reconnect_min_s = 0.5\nreconnect_max_s = 2.0\n"
+        )
+        if (publisher := self.publisher) is not None:
+            lines += _REGISTRY.format(
+                registry=json.dumps(str(publisher.folder)),
+                keys=json.dumps(str(publisher.keys)),
+                passphrase_file=json.dumps(str(publisher.passphrase_file)),
+            )
+        path = self.folder / "central.toml"
+        write_atomic(path, lines.encode())
+        return path
+
     def _configure(self, *, has_camera: bool) -> Path:
         """Write the device's config."""
         camera = module_command(
             "edge.demo.camera",
             *("--start", str(self.folder / "camera.start")),
-            *("--seconds", str(self.belt.frames / FPS), "--seed", str(self.belt.seed)),
+            *("--seconds", str(self.belt.frames / FPS), "--seed", str(self.belt.seed), "--lap", str(self.belt.lap_s)),
         )
         parts = [_CONFIG.format(device=_TOPICS.device, fleet=_TOPICS.fleet, host=HOST, port=self._broker.port)]
+        if self.publisher is not None:
+            parts.append(_UPDATES)
+            write_atomic(self.folder / "root.json", self.publisher.root.read_bytes())
         if has_camera:
             parts.append(
                 _CAMERA.format(
-                    model=json.dumps(str(_MODELS / "digits")),
+                    model=json.dumps(str(BETTER if self.publisher is None else EARLY)),
                     command=json.dumps(camera),
                     width=WIDTH_PX,
                     height=HEIGHT_PX,
                     fps=FPS,
                 )
             )
-        parts.append(_TEXTS.format(model=json.dumps(str(_MODELS / "topics"))))
+        parts.append(_TEXTS.format(model=json.dumps(str(_TOPICS_MODEL))))
         path = self.folder / "edge.toml"
         write_atomic(path, "".join(parts).encode())
         return path

@@ -1,6 +1,7 @@
 """Listen to one device as any home automation would: its results as they happen, and its health.
 
-Promises: what cannot be taken in at once is dropped: this is for showing, and nothing is counted from it.
+Promises: what cannot be taken in at once is dropped: this is for showing, and nothing is counted from it. It keeps what
+the centre had the broker retain for the device: whoever has the broker's password can.
 Leaves out: the figures (`account`).
 Thread: handlers run on `mqtt`; `take` and the properties from any.
 """
@@ -32,7 +33,11 @@ class Watcher:
         self._wire = wire
         self.state: State | None = None
         wire.subscribe(topics.live("+"), self._on_live)
+        self.trusts: list[bytes] = []  # trust updates and orders that the centre sent, oldest first, each once
+        self.orders: list[bytes] = []
         wire.subscribe(topics.state, self._on_state)
+        wire.subscribe(topics.trust, lambda arrived: _note(self.trusts, arrived))
+        wire.subscribe(topics.want, lambda arrived: _note(self.orders, arrived))
 
     def start(self) -> None:
         """Begin to listen."""
@@ -67,5 +72,12 @@ class Watcher:
             self._results.put_nowait(_decoder.decode(arrived.payload))
 
     def _on_state(self, arrived: Arrived) -> None:
+        arrived.ack()  # or the broker sends no more after some twenty
         with contextlib.suppress(ProtocolError):
             self.state = decode_state(arrived.payload)
+
+
+def _note(kept: list[bytes], arrived: Arrived) -> None:
+    arrived.ack()
+    if arrived.payload not in kept and len(kept) < _MOST:
+        kept.append(arrived.payload)
