@@ -43,7 +43,7 @@ _TOPICS_MODEL = Path(__file__).with_name("models") / "topics"
 _TOPICS = DeviceTopics(fleet="demo", device="porch-pi")
 _DRAIN_S = 20  # that the daemon waits for the last receipts
 _STOP_S = 10
-_RELEASES_S = 20.0  # that texts come on while releases do
+_RELEASES_S = 30.0  # that texts come on while releases do
 _MARGIN_S = 4.0  # of a clip, in which no texts come: the models open, and the last answers travel
 
 # An outage of seconds should be over in seconds: a real fleet waits up to a minute, so as not to come back as one.
@@ -81,7 +81,7 @@ _UPDATES = """
 root = "root.json"
 repository = "mqtt"
 reserve_mb = 16
-probe_s = 8
+probe_s = 10
 trial_items = 25
 trial_slower = 10
 """

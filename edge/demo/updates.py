@@ -36,7 +36,7 @@ _DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
 _TWICE = re.compile(r"\b(\S+): \1 ")
 
 _TRUST_S = 30.0  # until the broker has what was published; the centre looks every five seconds
-_ROLLOUT_S = 90.0  # for one release: a probe that hangs has 8 of them, a slow machine needs the rest
+_ROLLOUT_S = 90.0  # for one release: a probe that hangs has 10 of them, a slow machine needs the rest
 _ATTACK_S = 30.0
 _LOOK_S = 0.4
 _LABELS = 8  # that a model must have read alone before its score is told

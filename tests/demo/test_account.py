@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,10 +30,16 @@ from edge.contract.messages import (
 from edge.demo.account import (
     Books,
     Figures,
+    Reading,
+    Refused,
+    Score,
+    Updated,
     audit,
     given_numbers,
     judge,
+    passed,
     read_labels,
+    score,
     texts_right,
     waiting_rows,
 )
@@ -43,6 +50,7 @@ from edge.device.outbox.store import Outbox
 from edge.errors import StoreError
 from tests.simulators.clock import ManualClock
 
+_BETTER = "models/digits/1.json"
 _MODEL = ModelRef(name="m", version="1", digest="", engine="e")
 _SENDER = Sender(fleet="demo", device="porch-pi")
 
@@ -223,6 +231,64 @@ def test_a_demo_is_good_when_nothing_is_lost_and_most_is_right() -> None:
     "wrong", [{"lost": 1}, {"doubled": 1}, {"digits_right": 7}, {"texts_right": 6}, {"produced": 0}], ids=str
 )
 def test_a_demo_is_not_good_otherwise(wrong: dict[str, int]) -> None:
-    from dataclasses import replace as with_changes
+    assert not dataclasses.replace(_GOOD, **wrong).is_good
 
-    assert not with_changes(_GOOD, **wrong).is_good
+
+def _by(frame: float, label: str, target: str) -> Result:
+    return replace(_seen(frame, label), model=replace(_MODEL, target=target))
+
+
+def test_a_label_counts_for_the_release_that_alone_read_it() -> None:
+    shown = tuple(Shown(digit=3, first=first, last=first + 9) for first in (10, 30, 50))
+    results = [_by(11, "3", ""), _by(31, "3", ""), _by(32, "3", _BETTER), _by(51, "5", _BETTER)]
+    readings = read_labels(shown, results, started_ms=10_000)
+    assert [reading.target for reading in readings] == ["", None, _BETTER]
+    assert score(readings, "") == Score(shown=1, right=1)
+    assert score(readings, _BETTER) == Score(shown=1, right=0)
+
+
+def test_a_label_has_passed_when_a_late_frame_of_it_would_have_come_too() -> None:
+    shown = (Shown(digit=3, first=0, last=12), Shown(digit=3, first=20, last=24))
+    assert passed(shown, 1000, 1000 + 14 * 1000 // FPS + 1) == shown[:1]
+    assert passed(shown, 1000, 9000) == shown
+
+
+def test_a_share_of_nothing_is_nothing() -> None:
+    assert score([Reading(shown=Shown(digit=1, first=0, last=9), label="1", frames=3)], _BETTER).share == 0.0
+
+
+_REFUSED = Refused(target="models/digits/2.json", what="hangs", why="did not end", is_tried=False)
+_UPDATED = Updated(
+    target=_BETTER,
+    before=Score(shown=8, right=3),
+    after=Score(shown=10, right=10),
+    refused=(_REFUSED,),
+    attacks=(("an old order", "accepted before"),),
+    ends_with=_BETTER,
+)
+
+
+def test_an_update_is_good_when_it_reads_better_and_everything_else_was_refused() -> None:
+    assert _UPDATED.is_good
+    tried = dataclasses.replace(_REFUSED, is_tried=True, results=25)
+    assert dataclasses.replace(_UPDATED, refused=(tried,)).is_good, "in its trial a release answers"
+    assert dataclasses.replace(_GOOD, update=_UPDATED, digits_right=5).is_good, "the factory's model may be wrong"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"after": Score(shown=10, right=3)},
+        {"after": Score(shown=10, right=7)},
+        {"before": Score(shown=8, right=8)},
+        {"ends_with": ""},
+        {"refused": (dataclasses.replace(_REFUSED, results=1),)},
+        {"refused": (dataclasses.replace(_REFUSED, why=""),)},
+        {"attacks": (("an old order", ""),)},
+    ],
+    ids=str,
+)
+def test_an_update_is_not_good_otherwise(wrong: dict[str, object]) -> None:
+    changed = dataclasses.replace(_UPDATED, **wrong)
+    assert not changed.is_good
+    assert not dataclasses.replace(_GOOD, update=changed).is_good

@@ -51,6 +51,13 @@ def test_nothing_but_noise_and_light_changes_while_the_belt_stands_still() -> No
         assert any(shown.first <= first and last <= shown.last for shown in belt.shown), "with a label in view"
 
 
+def test_a_belt_of_several_laps_stands_still_twice_in_each_and_begins_as_one_lap_alone() -> None:
+    belt, lap = Belt(seconds=50, lap_s=20), Belt(seconds=20)
+    assert belt.stills[:2] == lap.stills
+    assert belt.stills[2:] == tuple((first + 20 * FPS, last + 20 * FPS) for first, last in lap.stills)
+    assert len(belt.shown) > 2 * len(lap.shown)
+
+
 def test_the_light_steps_and_drifts() -> None:
     belt = Belt(seconds=40)
     light = np.array([belt.frame(number)[45:60].mean() for number in range(0, belt.frames, 3)])  # on a rail

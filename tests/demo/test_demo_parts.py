@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import socket
@@ -91,6 +92,13 @@ def test_a_broker_comes_back_on_its_port_and_carries_messages(
         _until(lambda: watcher.state is not None)
         assert watcher.state is not None
         assert watcher.state.session == 3
+        for session in range(4, 64):  # more than a broker sends to who acknowledges nothing
+            sender.publish(topics.state, json.dumps({"online": True, "session": session, "epoch": 4}).encode(), qos=1)
+        for _ in range(2):
+            sender.publish(topics.want, b"an order", qos=1, retain=True)
+            sender.publish(topics.trust, b"a list", qos=1, retain=True)
+        _until(lambda: watcher.state.session == 63 and bool(watcher.trusts))
+        assert (watcher.orders, watcher.trusts) == ([b"an order"], [b"a list"])
         assert list(watcher.take()) == []
         sender.stop()
         watcher.stop()
@@ -194,3 +202,44 @@ def test_a_plain_screen_tells_each_label_once_when_it_has_left(capsys: pytest.Ca
     for result in (seen(None), seen("3"), seen("5", 0.3), seen("3"), seen(None), seen(None), seen("7"), seen(None)):
         screen.seen(result)
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["3", "7"]
+
+
+def test_a_live_screen_names_the_model_that_reads_and_the_release_on_its_way() -> None:
+    from rich.console import Console
+
+    from edge.contract.messages import (
+        InputKind,
+        ModelRef,
+        PipelineState,
+        Result,
+        SlotState,
+        SourceState,
+        State,
+        Timing,
+        UpdateState,
+    )
+    from edge.demo.screen import LiveScreen
+
+    def told(target: str, slot: SlotState) -> str:
+        screen = LiveScreen({})
+        model = ModelRef(name="digits-early", version="1", digest="", engine="e", target=target)
+        result = Result(pipeline="belt", kind=InputKind.IMAGE, made_ms=0, model=model, items=(), timing_ms=Timing())
+        screen.seen(result)
+        pipelines = {"belt": PipelineState(source=SourceState.ONLINE)}
+        state = State(online=True, session=1, epoch=1, pipelines=pipelines, slots={"belt": slot})
+        screen.health(state, has_broker=True, seconds=1.0)
+        console = Console(width=120, record=True, file=io.StringIO())
+        console.print(screen.picture())
+        return console.export_text()
+
+    assert "digits-early, from the factory" in told("", SlotState(state=UpdateState.IDLE))
+    probing = SlotState(state=UpdateState.PROBING, coming="models/digits/2.json")
+    assert "digits/1; digits/2: probing" in told("models/digits/1.json", probing)
+
+
+def test_a_reason_is_told_without_long_digests_and_names_a_file_once() -> None:
+    from edge.demo.updates import short
+
+    assert short(f"file {'0123456789abcdef' * 4} came twice") == "file 01234567... came twice"
+    assert short("a.onnx: a.onnx did not end within 8 s") == "a.onnx did not end within 8 s"
+    assert short("a.onnx: off by 1; b.tflite: off by 2") == "a.onnx: off by 1; b.tflite: off by 2"

@@ -66,6 +66,40 @@ def test_nothing_is_lost_or_doubled_when_broker_and_daemon_are_killed(
     assert not _alive(folder)
 
 
+@pytest.mark.timeout(300)
+def test_a_better_model_comes_while_the_demo_runs_and_nothing_that_is_bad_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    done = subprocess.run(
+        _demo(folder, "--update", "--json", "--seconds", "12"),
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    update = figures["update"]
+    assert figures["lost"] == figures["doubled"] == 0
+    assert update["ends_with"] == update["target"] == "models/digits/1.json"
+    before, after = (update[when]["right"] / update[when]["shown"] for when in ("before", "after"))
+    assert before < 0.7
+    assert after >= 0.8
+    reasons = [each["why"] for each in update["refused"]]
+    for why, expected in zip(
+        reasons,
+        ("off by", "did not end within", "kills its process", "ms an inference", "came twice", "hash"),
+        strict=True,
+    ):
+        assert expected in why
+    assert [bool(each["results"]) for each in update["refused"]] == [False, False, False, True, False, False]
+    answers = [answer for _, answer in update["attacks"]]
+    for answer, expected in zip(answers, ("signature", "was accepted before", "must be >="), strict=True):
+        assert expected in answer
+    story = ("release 1:", "release 2 goes out", "  refused: ", "the rollout halted by itself; release 1 runs on",
+             "  rolled back: ", "somebody with the broker's password", "every result is at the centre, once")  # fmt: skip
+    places = [done.stderr.find(line) for line in story]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert not _alive(folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_a_closed_terminal_end_every_part(number: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
