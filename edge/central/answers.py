@@ -104,6 +104,7 @@ class Answers:
         self._published: dict[str, bytes] = {}
         self._trust_at_s = clock.monotonic_s()
         self._joined = threading.Event()
+        self._hurried = threading.Event()
         self.answered = 0
         self.refused = 0
         wire.subscribe(topics.ask, self._arrived)
@@ -130,6 +131,20 @@ class Answers:
     def connected(self) -> None:
         """Tell it of each connection, on any thread: a broker may have forgotten what it retained."""
         self._joined.set()
+
+    def is_told(self, fleet: str) -> bool:
+        """Whether the broker has a fleet's newest trust update; where not, the next step sees to it. Any thread."""
+        try:
+            packed = self._files.read(TRUST_FILE, most_bytes=MAX_TRUST_BYTES)
+        except NotInRepositoryError:
+            return True  # devices ask for each file
+        except RepositoryError:
+            return False
+        if self._published.get(fleet) == hashlib.sha256(packed).digest():
+            return True
+        self._hurried.set()
+        self._inbox.filled.set()
+        return False
 
     def step(self) -> int:
         """Publish trust where it is new, and answer what was asked; how many asks that were."""
@@ -220,8 +235,9 @@ class Answers:
         if self._joined.is_set():
             self._joined.clear()
             self._published.clear()
-        elif now_s < self._trust_at_s:
+        elif now_s < self._trust_at_s and not self._hurried.is_set():
             return
+        self._hurried.clear()
         self._trust_at_s = now_s + _TRUST_EVERY_S
         try:
             packed = self._files.read(TRUST_FILE, most_bytes=MAX_TRUST_BYTES)

@@ -56,7 +56,7 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
         ingest = Ingest(wire, store, CentralTopics(fleet=config.fleet), config.ingest, clock)
         registry = _registry(config.registry, clock)
         answers = _answers(wire, config, clock, stack, registry)
-        leader = _leader(wire, config, clock, stack, registry)
+        leader = _leader(wire, config, clock, stack, registry, answers)
         wire.start(_Told(ingest, answers, leader))
         stack.callback(wire.stop)
         ingest.start()
@@ -97,14 +97,19 @@ def _registry(config: RegistryConfig, clock: Clock) -> Registry | None:
 
 
 def _leader(
-    wire: MqttWire, config: CentralConfig, clock: Clock, stack: ExitStack, registry: Registry | None
+    wire: MqttWire,
+    config: CentralConfig,
+    clock: Clock,
+    stack: ExitStack,
+    registry: Registry | None,
+    answers: Answers | None,
 ) -> Leader | None:
     """Who moves rollouts on, where assignments can be signed."""
-    if registry is None:
+    if registry is None or answers is None:
         return None
     rollouts = Rollouts.open(config.database)
     stack.callback(rollouts.close)
-    return Leader(wire, rollouts, registry, clock)
+    return Leader(wire, rollouts, registry, clock, is_told=answers.is_told)
 
 
 def _answers(

@@ -322,3 +322,14 @@ def test_a_shelf_reads_a_folder_by_its_path_or_its_url(tmp_path: Path, prefix: s
 def test_a_shelf_that_no_library_reaches_is_refused() -> None:
     with pytest.raises(InputError, match="nowhere"):
         Shelf("nowhere://bucket")
+
+
+def test_whoever_asks_whether_a_fleet_is_told_makes_it_so_at_the_next_step(centre: Centre) -> None:
+    assert centre.answers.is_told("home"), "without an update devices ask for each file"
+    centre.fleets = ("home",)
+    centre.files.put_trust({"timestamp.json": b"1"})
+    assert not centre.answers.is_told("home")
+    centre.turn()
+    assert centre.trust() is not None
+    assert centre.answers.is_told("home")
+    assert not centre.answers.is_told("another")

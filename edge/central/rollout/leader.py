@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Protocol
 
 from edge.central.rollout.engine import step
@@ -45,7 +46,17 @@ class Signer(Protocol):
 class Leader:
     """`start` and `stop` run the thread. Tests call `step` instead."""
 
-    def __init__(self, wire: Wire, rollouts: Rollouts, signer: Signer, clock: Clock) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        rollouts: Rollouts,
+        signer: Signer,
+        clock: Clock,
+        *,
+        is_told: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """`is_told`: whether a fleet can know the newest metadata; an order that came before them would be refused."""
+        self._is_told = is_told
         self._wire = wire
         self._rollouts = rollouts
         self._signer = signer
@@ -128,9 +139,10 @@ class Leader:
             self._rollouts.forget_published()
         waiting = set(self._sent.values())
         number = 0
+        is_told = cache(self._is_told)
         try:
             for key, assignment in self._rollouts.assignments(self._clock.wall_ms()):
-                if (key, assignment.rev) in waiting:
+                if (key, assignment.rev) in waiting or not is_told(assignment.fleet):
                     continue
                 topic = DeviceTopics(fleet=assignment.fleet, device=assignment.device).want
                 signed = self._signer.sign_assignment(assignment)
