@@ -35,7 +35,6 @@ __all__ = ["Act", "Released", "in_words", "named", "short"]
 _DIGEST = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
 _TWICE = re.compile(r"\b(\S+): \1 ")
 
-_TRUST_S = 30.0  # until the broker has what was published; the centre looks every five seconds
 _ROLLOUT_S = 90.0  # for one release: a probe that hangs has 10 of them, a slow machine needs the rest
 _ATTACK_S = 30.0
 _LOOK_S = 0.4
@@ -114,7 +113,6 @@ class Act:
         self._say(f"labels read right so far, by the model from the factory: {in_words(self._score(''))}")
         release = self._publisher.publish(bundles.BETTER).release
         self._say(f"release {release} of {FAMILY} is signed, a better model; a rollout brings it while the belt runs")
-        self._wait_for_trust()
         phase, why = self._roll_out(release)
         if phase is not Phase.DONE:
             raise DemoError(f"the better model did not come to stay ({phase.value}): {why}")
@@ -133,7 +131,6 @@ class Act:
             published.append((bad, release, tuple(set(self._publisher.folder.rglob("*")) - before)))
         last = published[-1][1]
         self._say(f"releases {published[0][1]} to {last} are signed too, and something is wrong with each of them")
-        self._wait_for_trust()
         refused = []
         for bad, release, files in published:
             self._say(f"release {release} goes out: {bad.what}")
@@ -178,11 +175,6 @@ class Act:
         rollout = self._publisher.rollout(name)
         why = next((member.why for member in rollout.members.values() if member.why), rollout.why)
         return rollout.phase, why
-
-    def _wait_for_trust(self) -> None:
-        """Until devices can know of it: an order for what they cannot know of yet is refused, and tried again."""
-        watcher, publisher = self._stage.watcher, self._publisher
-        self._theatre.until(lambda: publisher.trust in watcher.trusts, _TRUST_S, "the centre did not tell of it")
 
     def _way(self, target: str) -> str:
         """The steps that the device reported, and how long all of them took."""
