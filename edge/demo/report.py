@@ -27,8 +27,9 @@ _GREEN, _RED, _GREY, _DARK = (90, 170, 60), (60, 60, 220), (150, 150, 150), (40,
 
 
 def contact_sheet(belt: Belt, readings: Sequence[Reading]) -> bytes:
-    """A PNG: each label, below it what was read, from how many frames and by which release; red where it is wrong."""
-    cells = [_cell(belt, reading) for reading in readings]
+    """A PNG: each label, and what was read from how many frames, red where it is wrong; of several models, by which."""
+    has_releases = any(reading.target for reading in readings)
+    cells = [_cell(belt, reading, _reader(reading.target) if has_releases else "") for reading in readings]
     cells += [np.full_like(cells[0], _DARK[0]) for _ in range(-len(cells) % _COLUMNS)] if cells else [_blank()]
     columns = min(_COLUMNS, len(cells))
     rows = [np.hstack(cells[begin : begin + columns]) for begin in range(0, len(cells), columns)]
@@ -36,7 +37,7 @@ def contact_sheet(belt: Belt, readings: Sequence[Reading]) -> bytes:
     return bytes(content)
 
 
-def _cell(belt: Belt, reading: Reading) -> Picture:
+def _cell(belt: Belt, reading: Reading, reader: str) -> Picture:
     frame = belt.frame((reading.shown.first + reading.shown.last) // 2)
     height, width = frame.shape[:2]
     found = locate(frame, Locate()) or Region(x=0, y=0, width=width, height=height)
@@ -45,7 +46,7 @@ def _cell(belt: Belt, reading: Reading) -> Picture:
     cell[:_CELL_PX] = cv2.resize(card, (_CELL_PX, _CELL_PX), interpolation=cv2.INTER_AREA)
     words = f"{reading.label or 'not seen'}  ({reading.frames} frames)"
     _write(cell, words, 20, _GREEN if reading.is_right else _RED)
-    _write(cell, _reader(reading.target), 40, _GREY)
+    _write(cell, reader, 40, _GREY)
     return cell
 
 
