@@ -134,7 +134,7 @@ def _summary(figures: Figures, place: Path, sheet: Path) -> str:
         digits = _releases(figures.update)
         registry = f"""
   {edge} registry list --registry {place / "registry"}
-  {edge} rollout status --database {place / "central.db"}"""
+  {edge} rollout status {_rollout(figures.update)} --database {place / "central.db"}"""
     return f"""
   frames looked at        {figures.frames}
   of these gated          {share:.0%} (nothing moved: the model did not run)
@@ -169,6 +169,13 @@ def _releases(update: Updated) -> str:
         lines.append(f"  {named(each.target):<24}{how}: {each.what}")
     lines.append(f"  attacks refused         {sum(bool(why) for _, why in update.attacks)} of {len(update.attacks)}")
     return "\n".join(lines)
+
+
+def _rollout(update: Updated) -> str:
+    """The name of the first one that halted."""
+    from edge.demo.updates import named
+
+    return named(update.refused[0].target).replace(" ", "-")
 
 
 def _how_to_call() -> str:
