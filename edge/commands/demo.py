@@ -165,8 +165,9 @@ def _releases(update: Updated) -> str:
         f"  after the update        {in_words(update.after)} by {named(update.target)}",
     ]
     for each in update.refused:
-        how = f"rolled back after {each.results} results" if each.is_tried else f"refused, {each.results} results"
-        lines.append(f"  {named(each.target):<24}{how}: {each.what}")
+        how = "rolled back" if each.is_tried else "refused"
+        ran = f", after {each.results} results" if each.results else ""
+        lines.append(f"  {named(each.target):<24}{how}{ran}: {each.what}")
     lines.append(f"  attacks refused         {sum(bool(why) for _, why in update.attacks)} of {len(update.attacks)}")
     return "\n".join(lines)
 

@@ -68,14 +68,14 @@ _BAD = (
     _Bad(what="its golden samples are those of another model", bundle=bundles.wrong_answers),
     _Bad(what="its model never answers", bundle=bundles.hanging),
     _Bad(what="its model kills the process that opens it", bundle=bundles.killing),
-    _Bad(what="its model answers right, and far too slowly", bundle=bundles.slow, is_tried=True),
+    _Bad(what="its model answers right, but far too slowly", bundle=bundles.slow, is_tried=True),
     _Bad(
-        what="a good one, but somebody flipped a bit of its model in the store",
+        what="somebody flipped a bit of its model in the store",
         bundle=lambda folder: bundles.another(folder, "1.5.0"),
         spoil=lambda files: flip(each for each in files if each.parent.parent.name == "blobs"),
     ),
     _Bad(
-        what="a good one, but somebody flipped a bit of its manifest in the store",
+        what="somebody flipped a bit of its manifest in the store",
         bundle=lambda folder: bundles.another(folder, "1.6.0"),
         spoil=lambda files: flip(each for each in files if each.parent.name == FAMILY),
     ),
