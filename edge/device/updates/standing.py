@@ -1,8 +1,8 @@
 """What the signed metadata say of this device: the order it follows, and whether what runs may go on.
 
 Promises: an order is checked against metadata as fresh as can be had; the newest one waits until it can be checked, and
-a refusal is reported once. A revoked release is left; one that was withdrawn, or fell below its floor while it runs,
-is reported and goes on.
+a refusal is reported once, 16 of them an hour at most: whoever floods the broker fills no outbox. A revoked release is
+left; one that was withdrawn, or fell below its floor while it runs, is reported and goes on.
 Leaves out: checking signatures (`trust`), carrying orders out (`updater`).
 Thread: `updates`; `want`, `is_due` and `state` from any.
 """
@@ -10,6 +10,7 @@ Thread: `updates`; `want`, `is_due` and `state` from any.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from edge.clock import Clock
@@ -28,6 +29,8 @@ __all__ = ["Overseer"]
 _log = logging.getLogger(__name__)
 
 _RETRY_MIN_S, _RETRY_MAX_S = 2.0, 600.0
+# Reports of this kind are the last that the outbox gives up: without an end they would push results out of it.
+_MOST_REFUSALS, _REFUSALS_S = 16, 3600.0
 
 
 class Overseer:
@@ -59,6 +62,7 @@ class Overseer:
         self._has_news = False
         self._refused = b""  # the order whose refusal was reported
         self._distrusted = ""  # what was reported of metadata that no order waits for
+        self._refusals_s: deque[float] = deque(maxlen=_MOST_REFUSALS)  # when the last ones were reported
         self._told: set[tuple[str, str]] = set()  # slot and words of what was reported of it
         self._seen: dict[str, SlotRecord] = {}  # each slot as it was looked at last
         self._due_s = 0.0
@@ -169,12 +173,17 @@ class Overseer:
 
     def _refuse(self, raw: bytes | None, why: str) -> None:
         _log.warning("updates: %s", why)
-        if raw is not None and raw != self._refused:
-            self._refused = raw
-            self._desk.tell("assignment", None, "refused", why)
-        elif raw is None and why != self._distrusted:
+        is_told = why == self._distrusted if raw is None else raw == self._refused
+        now_s, told_s = self._clock.monotonic_s(), self._refusals_s
+        if is_told or (len(told_s) == _MOST_REFUSALS and now_s - told_s[0] < _REFUSALS_S):
+            return
+        told_s.append(now_s)
+        if raw is None:
             self._distrusted = why
             self._desk.tell("trust", None, "refused", why)
+        else:
+            self._refused = raw
+            self._desk.tell("assignment", None, "refused", why)
 
     def look_again(self) -> None:
         """Judge what is new in a slot before it runs: what was gone back to, or chosen by an operator.
