@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ def test_a_file_of_the_very_limit_is_read_and_one_byte_more_is_not(tmp_path: Pat
     assert read_whole(path, most_bytes=10) == b"x" * 10
     with pytest.raises(OSError, match="above the limit of 9 bytes"):
         read_whole(path, most_bytes=9)
+
+
+def test_a_file_is_held_once(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(bytes(5_000_000))
+    tracemalloc.start()
+    try:
+        assert len(read_whole(path, most_bytes=1 << 30)) == 5_000_000
+        assert tracemalloc.get_traced_memory()[1] < 5_500_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/urandom"])
