@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,3 +78,11 @@ def test_every_python_that_there_is_a_lock_for_does(
     done = setup(what, minor)
     assert done.returncode == 0, done.stderr
     assert f"Python 3.{minor}.0" in done.stderr
+
+
+def test_the_help_names_every_command() -> None:
+    script = (_ROOT / "run").read_text()
+    commands = re.findall(r"^([a-z-]+)\)$", script, re.MULTILINE)
+    told = re.findall(r"^  ([a-z-]+)\b", script, re.MULTILINE)
+    assert "prove" in commands
+    assert set(commands) <= set(told)
