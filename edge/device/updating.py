@@ -135,6 +135,8 @@ def open_updating(
         shadow_items=updates.shadow_items,
         interrupt=interrupt,
     )
+    if isinstance(repository, MqttRepository):
+        repository.watch(updater.refresh_soon)
     return Updating(parts, stage, updater)
 
 

@@ -84,6 +84,10 @@ class Overseer:
         self._wanted = raw
         self._has_news = True
 
+    def refresh_soon(self) -> None:
+        """Other metadata are at hand: a release may have been revoked, or one that an order waits for be there."""
+        self._has_news = True
+
     def again(self) -> None:
         """Look at the last order once more: the database that it was kept in may be a new one."""
         if self._wanted is None:

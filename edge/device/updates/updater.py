@@ -99,6 +99,11 @@ class Updater:
         self._interrupt.set()
         self._mail.bell.set()
 
+    def refresh_soon(self) -> None:
+        """Other metadata are at hand. What is under way goes on."""
+        self._overseer.refresh_soon()
+        self._mail.bell.set()
+
     def slot_states(self) -> dict[str, SlotState]:
         """For the device's state; a slot that nothing was ever done with runs the factory's model."""
         return self._desk.states(self._pipelines.names())

@@ -80,6 +80,11 @@ class BrokerScene(Scene):
         self.show()
         return self.repository
 
+    def restart(self) -> None:
+        """As a process does that begins."""
+        super().restart()
+        self.repository.watch(self.device.updater.refresh_soon)
+
     def show(self) -> None:
         """The centre has it, and has published what is to be retained."""
         super().show()
@@ -177,6 +182,14 @@ def test_metadata_of_another_fleet_and_older_ones_are_refused(scene: BrokerScene
         assert scene.settle().state is UpdateState.IDLE
         assert len(set(scene.told)) == number, "metadata and the order that waits for them are told each"
         assert scene.goes_on()
+
+
+def test_a_revocation_is_heard_when_its_metadata_arrive(scene: BrokerScene) -> None:
+    scene.fleet.registry().revoke(FAMILY, 1, why="sees ghosts")
+    scene.show()
+    scene.device.turns(1)
+    record = scene.device.record
+    assert (record.active, record.why) == (None, "revoked: sees ghosts")
 
 
 class Forger:

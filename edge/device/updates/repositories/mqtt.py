@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -76,6 +76,7 @@ class MqttRepository:
         # Drawn, so that an answer to an earlier run of this device is none to this one.
         self._last_id = secrets.randbelow(MAX_NUMBER // 2)
         self._trust = b""
+        self._changed: Callable[[], None] = lambda: None
         self.dropped = 0
         wire.subscribe(topics.block, self._block_arrived)
         wire.subscribe(topics.reply, self._reply_arrived)
@@ -126,6 +127,10 @@ class MqttRepository:
             raise RepositoryError(f"{self.name}: asked for the time, the centre sent {type(reply).__name__}")
         return reply.token
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called on the wire's thread when another trust update has come; it must not block."""
+        self._changed = changed
+
     # The wire's thread.
 
     def _block_arrived(self, arrived: Arrived) -> None:
@@ -162,8 +167,9 @@ class MqttRepository:
         arrived.ack()
         if len(arrived.payload) > MAX_TRUST_BYTES:
             self.dropped += 1
-        else:
+        elif arrived.payload != self._trust:  # it is retained, and comes again at each reconnect
             self._trust = arrived.payload
+            self._changed()
 
     # The asking thread.
 
