@@ -180,6 +180,7 @@ class Daemon:
             self._roster.apply(self._config.pipelines, _STOP_S)
             stack.callback(self._roster.stop, _STOP_S)
             if self._updating is not None:
+                self._updating.watch(self._session.tell_state)
                 stack.callback(self._updating.stop)
                 self._updating.start()
             stack.enter_context(self._session)

@@ -144,6 +144,7 @@ class Session:
         self._bell = threading.Event()
         self._receipts: deque[bytes] = deque(maxlen=_RECEIPTS_WAITING)
         self._joined = threading.Event()
+        self._has_news = threading.Event()
         self._is_stopping = False
         self._worker = Worker("session", self._run)
         # Below: the session thread's own.
@@ -201,6 +202,11 @@ class Session:
             _log.debug("session: %r is no topic to answer on", topic)
             return False
         return self._send(topic, encode_live(result), qos=1)
+
+    def tell_state(self) -> None:
+        """Publish the state now and not when it is due; from any thread."""
+        self._has_news.set()
+        self._bell.set()
 
     @property
     def failure(self) -> BaseException | None:
@@ -273,6 +279,9 @@ class Session:
         if self._joined.is_set():
             self._joined.clear()
             self._window.reconnected()
+            self._state_at_s = 0.0
+        if self._has_news.is_set():
+            self._has_news.clear()
             self._state_at_s = 0.0
         if self._wire.is_connected:
             self._say_state()

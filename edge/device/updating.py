@@ -69,6 +69,7 @@ class Updating:
         self.keep_only = stage.keep_only
         self.want = updater.want
         self.nudge = updater.nudge
+        self.watch = updater.watch
         self.slot_states = updater.slot_states
         self.trust_state = updater.trust_state
 

@@ -280,6 +280,16 @@ def test_health_is_told_once_a_period_and_after_each_reconnect(bench: Bench) -> 
     assert [state.online for state in bench.states()] == [True, True, True]
 
 
+def test_news_are_told_at_once_and_not_when_the_period_is_over(bench: Bench) -> None:
+    bench.step()
+    told = len(bench.states())
+    bench.session.tell_state()
+    bench.step()
+    assert len(bench.states()) == told + 1
+    bench.step(seconds=59 / 3)
+    assert len(bench.states()) == told + 1, "the period begins anew"
+
+
 def test_an_orderly_end_is_told_and_sends_no_will(bench: Bench) -> None:
     bench.step(times=1)
     bench.session.close()

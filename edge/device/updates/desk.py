@@ -10,7 +10,7 @@ Thread: `load` on main, before any other, and again on `updates`, which alone wr
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edge.clock import Clock
 from edge.contract.messages import Event, SlotState
@@ -32,6 +32,11 @@ class Desk:
         self._book = book
         self._clock = clock
         self._records: Mapping[str, SlotRecord] = {}  # replaced as a whole: other threads read it
+        self._on_change: Callable[[], None] = lambda: None
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` after each commit that changed a record, on the thread `updates`; it must not block."""
+        self._on_change = on_change
 
     def load(self) -> None:
         """Read what is stored; what cannot be read is put right.
@@ -106,6 +111,8 @@ class Desk:
         self._records = {**self._records, **changed}
         for slot, record in changed.items():
             _note(slot, happenings[slot], record)
+        if changed:
+            self._on_change()
         return bool(changed)
 
     def tell(self, name: str, slot: str | None, state: str, detail: str, *, writes: Sequence[Write] = ()) -> None:

@@ -104,6 +104,10 @@ class Updater:
         self._overseer.refresh_soon()
         self._mail.bell.set()
 
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` whenever a slot's record has changed; it must not block."""
+        self._desk.watch(on_change)
+
     def slot_states(self) -> dict[str, SlotState]:
         """For the device's state; a slot that nothing was ever done with runs the factory's model."""
         return self._desk.states(self._pipelines.names())

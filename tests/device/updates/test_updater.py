@@ -65,6 +65,14 @@ def test_an_order_brings_a_release_through_every_state_each_with_its_report(benc
     assert device.updater.trust_state().rev == 1
 
 
+def test_each_change_of_a_slot_is_told_when_it_can_be_read(bench: Bench) -> None:
+    device = bench.device
+    seen: list[str] = []
+    device.updater.watch(lambda: seen.append(device.updater.slot_states()[SLOT].state.value))
+    device.want(1, bench.a).turns()
+    assert seen == device.states
+
+
 def test_the_same_order_again_after_a_reconnect_does_nothing(bench: Bench) -> None:
     device = bench.installed(bench.a)
     refreshed = device.trust.refreshed
