@@ -9,6 +9,7 @@ The type says what to do next; the supervisor and the command line hold that tab
     |   |-- MediaError      a picture, clip or text that cannot be read
     |   |-- RefusedError    it can be done, and the result would be wrong        exit 4
     |   |-- UnsupportedSourceError  no way leads from this file to a model       exit 5
+    |   |-- NotFoundError   what was named is not there
     |   `-- ConfigError     everything wrong with a config file, at once         exit 78
     |-- MissingExtraError   a dependency is not installed; the message adds it   exit 69
     |-- EnvironmentFailedError  another tool's environment cannot be made here   exit 6
@@ -17,6 +18,8 @@ The type says what to do next; the supervisor and the command line hold that tab
     |   `-- OutOfTimeError  it did not end in time                               exit 6
     |-- TrustError          not signed as it must be; nothing of it is used          exit 77
     |   `-- StaleError      signed as it must be, and old news: drop it
+    |-- AccessError         nobody we know, or not allowed                           exit 77
+    |   `-- TooManyTriesError  it was tried too often; wait
     |-- RepositoryError     models cannot be fetched now; try again with back-off
     |   |-- NotInRepositoryError  it is not there; asking again will not help
     |   `-- NotNowError     nobody answers, or asks for patience; waiting is no failed try
@@ -31,6 +34,7 @@ The type says what to do next; the supervisor and the command line hold that tab
 from __future__ import annotations
 
 __all__ = [
+    "AccessError",
     "ChildError",
     "ConfigError",
     "DiskFullError",
@@ -42,6 +46,7 @@ __all__ = [
     "MediaError",
     "MissingExtraError",
     "ModelError",
+    "NotFoundError",
     "NotInRepositoryError",
     "NotNowError",
     "OutOfMemoryError",
@@ -52,6 +57,7 @@ __all__ = [
     "SourceError",
     "StaleError",
     "StoreError",
+    "TooManyTriesError",
     "TrustError",
     "UnsupportedSourceError",
     "WireError",
@@ -92,6 +98,10 @@ class UnsupportedSourceError(InputError):
     """No way leads from this file to a model that runs here. The message has a way round."""
 
     exit_code = 5
+
+
+class NotFoundError(InputError):
+    """What was named is not there. The message says where to look for the right name."""
 
 
 class ConfigError(InputError):
@@ -144,6 +154,20 @@ class TrustError(EdgeError):
 
 class StaleError(TrustError):
     """An order that was carried out already, or that a newer one replaced. It comes again at each reconnect."""
+
+
+class AccessError(EdgeError):
+    """Whoever asks is nobody we know, or may not do this. Nothing was done."""
+
+    exit_code = 77  # EX_NOPERM
+
+
+class TooManyTriesError(AccessError):
+    """It was tried too often. Trying again helps in `retry_after_s` seconds, not sooner."""
+
+    def __init__(self, why: str, *, retry_after_s: float) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
 
 
 class RepositoryError(EdgeError):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.central.store.access_schema import METADATA
 from edge.central.store.database import GoneError, open_reader, open_writer
-from edge.central.store.fleet_schema import METADATA
 from edge.central.store.read import Reader
 from edge.central.store.write import Store
 from edge.errors import ConfigError, DiskFullError, StoreError
@@ -36,6 +36,8 @@ def test_the_migrations_lead_to_the_tables_that_the_program_expects(tmp_path: Pa
             "gap",
             "incident",
             "label",
+            "link",
+            "login",
             "pin",
             "rollout",
             "rollout_log",

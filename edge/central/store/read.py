@@ -94,6 +94,10 @@ class Reader:
         """Let go of the file."""
         self._engine.dispose()
 
+    def sibling(self) -> Reader:
+        """Another one on the same connections, for another thread; only the first is closed."""
+        return Reader(self._engine, self._path)
+
     def ask(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Run one query and return its rows.
 

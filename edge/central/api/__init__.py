@@ -1,0 +1,3 @@
+"""The HTTP API of the central service."""
+
+__all__: list[str] = []
