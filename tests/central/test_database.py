@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.central.store.access_schema import METADATA
+from edge.central.store.catalogue_schema import METADATA
 from edge.central.store.database import GoneError, open_reader, open_writer
 from edge.central.store.read import Reader
 from edge.central.store.write import Store
@@ -33,18 +33,22 @@ def test_the_migrations_lead_to_the_tables_that_the_program_expects(tmp_path: Pa
             "comparison",
             "conflict",
             "epoch",
+            "event",
             "gap",
             "incident",
             "label",
             "link",
             "login",
             "pin",
+            "progress",
             "rollout",
             "rollout_log",
             "rollout_member",
             "row",
             "slot",
+            "tagged",
             "update_step",
+            "usage",
             "wanted",
         ]
     )

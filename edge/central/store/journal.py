@@ -1,7 +1,7 @@
 """Keeps who did what, in the transaction of the deed.
 
-Promises: lines are added and never changed. What people did to rollouts is read from the rollouts' own log, where it
-stands in one transaction with the deed already; nothing is written twice.
+Promises: lines are added and never changed. What people did to rollouts and devices is read from `log`, where it stands
+in one transaction with the deed already; nothing is written twice.
 Leaves out: what the service does by itself (`rollout_log`), what devices do (events).
 Thread: the caller's, inside its transaction.
 """
@@ -21,8 +21,9 @@ _LINES = """
 SELECT at_ms, source, number, who, address, what, about, detail FROM (
   SELECT at_ms, '' AS source, id AS number, who, address, what, about, detail FROM journal
   UNION ALL
-  SELECT at_ms, rollout AS source, number, who, '' AS address, 'rollout.' || what AS what, rollout AS about,
-    text AS detail
+  SELECT at_ms, 'log ' || rollout AS source, number, who, '' AS address,
+    CASE WHEN rollout = '' THEN 'device.' ELSE 'rollout.' END || what AS what,
+    CASE WHEN rollout = '' THEN device ELSE rollout END AS about, text AS detail
   FROM rollout_log WHERE who <> ''
 ) AS told
 WHERE (at_ms, source, number) < (?, ?, ?){filters}

@@ -8,12 +8,14 @@ Thread: one at a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edge.central.store.presence import is_there
 from edge.central.store.read import Reader
 
-__all__ = ["DeviceStatus", "EpochStatus", "devices"]
+__all__ = ["DeviceStatus", "EpochStatus", "devices", "judged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,41 +63,58 @@ class DeviceStatus:
 def devices(reader: Reader, now_ms: int, *, fleet: str | None = None) -> tuple[DeviceStatus, ...]:
     """How every device is, by fleet and name. `now_ms` decides whose silence is an absence."""
     with reader.snapshot():
-        return _devices(reader, now_ms, fleet)
+        incidents = reader.ask("SELECT what, who, count FROM incident")
+        clause = "? IS NULL OR fleet = ?"
+        return tuple(status for _, status in _devices(reader, now_ms, clause, (fleet, fleet), incidents))
 
 
-def _devices(reader: Reader, now_ms: int, fleet: str | None) -> tuple[DeviceStatus, ...]:
-    found = reader.ask(
-        "SELECT id, fleet, name, is_online, last_ms, version, epoch, next_seq, coalesce(backlog_rows, 0), every_ms "
-        "FROM device WHERE ? IS NULL OR fleet = ? ORDER BY fleet, name",
-        (fleet, fleet),
+def judged(reader: Reader, now_ms: int, keys: Sequence[int]) -> list[tuple[int, DeviceStatus]]:
+    """How these devices are, by key, in the order of fleet and name. At most some hundreds: a page of them.
+
+    Call it inside a snapshot.
+    """
+    clause = f"id IN ({', '.join('?' * len(keys))})"
+    incidents = reader.ask(
+        "SELECT i.what, i.who, i.count FROM device d JOIN incident i ON i.who = d.fleet || '/' || d.name "  # noqa: S608
+        f"AND i.what IN ('cloned', 'refused') WHERE d.{clause}",
+        tuple(keys),
     )
-    incidents = {(what, who): count for what, who, count in reader.ask("SELECT what, who, count FROM incident")}
+    return _devices(reader, now_ms, clause, tuple(keys), incidents)
+
+
+def _devices(
+    reader: Reader, now_ms: int, clause: str, values: tuple[Any, ...], told: list[tuple[Any, ...]]
+) -> list[tuple[int, DeviceStatus]]:
+    found = reader.ask(
+        "SELECT id, fleet, name, is_online, last_ms, version, epoch, next_seq, "  # noqa: S608 - clauses of ours
+        f"coalesce(backlog_rows, 0), every_ms FROM device WHERE {clause} ORDER BY fleet, name",
+        values,
+    )
+    incidents = {(what, who): count for what, who, count in told}
     statuses = []
     for key, fleet_name, name, is_online, last_ms, version, current, next_seq, backlog_rows, every_ms in found:
         who = f"{fleet_name}/{name}"
         epochs = _epochs(reader, key, current, next_seq)
         short = sum(each.gone for each in epochs)
         pending = sum(each.missing - each.gone for each in epochs)
-        statuses.append(
-            DeviceStatus(
-                fleet=fleet_name,
-                device=name,
-                is_online=is_there(is_online=bool(is_online), last_ms=last_ms, every_ms=every_ms, now_ms=now_ms),
-                last_ms=last_ms,
-                version=version,
-                rows=sum(each.rows for each in epochs),
-                lost=sum(each.lost for each in epochs),
-                pending=pending,
-                backlog_rows=backlog_rows,
-                conflicts=_count(reader, "SELECT count(*) FROM conflict WHERE device = ?", key),
-                is_cloned=("cloned", who) in incidents,
-                refused=int(incidents.get(("refused", who), 0)),
-                epochs=epochs,
-                verdict=f"short by {_rows(short)}" if short else f"{_rows(pending)} pending" if pending else "complete",
-            )
+        status = DeviceStatus(
+            fleet=fleet_name,
+            device=name,
+            is_online=is_there(is_online=bool(is_online), last_ms=last_ms, every_ms=every_ms, now_ms=now_ms),
+            last_ms=last_ms,
+            version=version,
+            rows=sum(each.rows for each in epochs),
+            lost=sum(each.lost for each in epochs),
+            pending=pending,
+            backlog_rows=backlog_rows,
+            conflicts=_count(reader, "SELECT count(*) FROM conflict WHERE device = ?", key),
+            is_cloned=("cloned", who) in incidents,
+            refused=int(incidents.get(("refused", who), 0)),
+            epochs=epochs,
+            verdict=f"short by {_rows(short)}" if short else f"{_rows(pending)} pending" if pending else "complete",
         )
-    return tuple(statuses)
+        statuses.append((key, status))
+    return statuses
 
 
 def _epochs(reader: Reader, device: int, current: int | None, next_seq: int | None) -> tuple[EpochStatus, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from edge.central.store.access_schema import METADATA
+from edge.central.store.catalogue_schema import METADATA
 
 __all__: list[str] = []
 
