@@ -3,7 +3,8 @@
 Promises: ready as soon as the database is open; a broker that is away is waited for. A thread that dies ends the
 service with its error, so that whoever supervises it starts it anew. On the way out, what has arrived is committed.
 Leaves out: signals and the command line (`commands.central`).
-Thread: the caller's waits; `mqtt`, `ingest`, where models are kept `answers`, and where keys are `leader` work.
+Thread: the caller's waits; `mqtt`, `ingest`, `catalogue`, `http`, where models are kept `answers`, and where keys are
+`leader` work.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.central.answers import Answers
+from edge.central.cataloguer import Cataloguer
 from edge.central.config import CentralConfig, RegistryConfig
 from edge.central.ingest import Ingest
 from edge.central.rollout.leader import Leader
 from edge.central.shelf import Shelf
+from edge.central.store.catalogue import Catalogue
 from edge.central.store.database import path_of
+from edge.central.store.editor import Editor
 from edge.central.store.read import Reader
 from edge.central.store.rollouts import Rollouts
 from edge.central.store.write import Store
+from edge.central.texts import Texts
 from edge.clock import Clock
 from edge.contract.topics import CentralTopics
-from edge.errors import InputError
+from edge.errors import InputError, MissingExtraError
 from edge.lock import Lock
 from edge.toml import read_text
 from edge.wire.mqtt import MqttWire
 
 if TYPE_CHECKING:
+    from edge.central.api.server import HttpServer
     from edge.central.registry.registry import Registry
 
 __all__ = ["run_central"]
@@ -57,10 +63,15 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
         registry = _registry(config.registry, clock)
         answers = _answers(wire, config, clock, stack, registry)
         leader = _leader(wire, config, clock, stack, registry, answers)
+        cataloguer = _cataloguer(config, clock, stack)
+        texts = Texts(wire, CentralTopics(fleet=config.fleet), clock)
+        http = _http(config, clock, stack, texts, say)
         wire.start(_Told(ingest, answers, leader))
         stack.callback(wire.stop)
         ingest.start()
         stack.callback(ingest.stop)
+        cataloguer.start()
+        stack.callback(cataloguer.stop)
         if answers is not None:
             answers.start()
             stack.callback(answers.stop)
@@ -69,13 +80,35 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
             stack.callback(leader.stop)
         broker = f"{config.broker.host}:{config.broker.port}"
         say(f"central: ready; database {path}, broker {broker}, fleet {config.fleet or 'any'}")
+        parts = (wire, ingest, cataloguer, http, answers, leader)
         while not clock.wait(stopping, _TICK_S):
-            if any(part is not None and part.failure is not None for part in (wire, ingest, answers, leader)):
+            if any(part is not None and part.failure is not None for part in parts):
                 break
     say(
         f"central: stopped; {ingest.messages} messages, {store.inserted} rows new, {store.duplicates} known, "
         f"{store.conflicts} in conflict, {ingest.refused} messages refused"
     )
+
+
+def _cataloguer(config: CentralConfig, clock: Clock, stack: ExitStack) -> Cataloguer:
+    """Who keeps up what results are found by."""
+    reader, editor = Reader.open(config.database), Editor.open(config.database)
+    stack.callback(reader.close)
+    stack.callback(editor.close)
+    return Cataloguer(Catalogue(reader, editor), clock)
+
+
+def _http(
+    config: CentralConfig, clock: Clock, stack: ExitStack, texts: Texts, say: Callable[[str], None]
+) -> HttpServer | None:
+    """Who answers HTTP, unless nobody shall."""
+    if not config.http.listen:
+        return None
+    try:
+        from edge.central.api.wiring import serve_http
+    except ModuleNotFoundError as err:
+        raise MissingExtraError(str(err.name), "central") from err
+    return serve_http(config, clock, stack, texts, say)
 
 
 def _registry(config: RegistryConfig, clock: Clock) -> Registry | None:

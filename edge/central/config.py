@@ -8,6 +8,7 @@ Thread: any.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,11 @@ from edge.errors import ConfigError, InputError
 from edge.toml import Document, parse, read_text
 from edge.wire.config import BROKER_FILES, BrokerConfig
 
-__all__ = ["CentralConfig", "IngestConfig", "RegistryConfig", "load_config"]
+__all__ = ["CentralConfig", "HttpConfig", "IngestConfig", "RegistryConfig", "load_config"]
 
 _SQLITE = "sqlite:///"
+_MAX_PORT = 65535
+_HTTP_FILES = ("tls_cert", "tls_key")
 
 
 class IngestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,12 +52,64 @@ class RegistryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     total_bytes_per_s: Annotated[int, Meta(ge=65_536)] = 134_217_728
 
 
+class HttpConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The HTTP API.
+
+    Raises:
+        ValueError: an address that is none, or one that others reach without TLS (msgspec reports it with the key).
+    """
+
+    listen: str = "127.0.0.1:8080"  # ADDRESS:PORT, [::1]:8080 for IPv6; "" serves nothing
+    tls_cert: str | None = None  # PEM file with the certificate and those above it; with tls_key
+    tls_key: str | None = None  # PEM file, without a passphrase
+    # Addresses of proxies whose X-Forwarded-For and -Proto are believed. A proxy ends TLS, so that cookies want it.
+    proxies: tuple[str, ...] = ()
+    plain: bool = False  # let others reach it without TLS: passwords and tokens can then be read on the way
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key come together")
+        if not self.listen:
+            return
+        host = self.host
+        is_port = 0 <= self.port <= _MAX_PORT
+        try:
+            is_local = ip_address(host).is_loopback
+        except ValueError as err:
+            raise ValueError(f"listen {self.listen!r}: expected ADDRESS:PORT, for example 127.0.0.1:8080") from err
+        if not is_port:
+            raise ValueError(f"listen {self.listen!r}: a port is 0 to {_MAX_PORT}")
+        if not (is_local or self.tls_cert or self.proxies or self.plain):
+            raise ValueError(
+                f"listen {self.listen!r} is reached by others, without TLS: name tls_cert and tls_key, or the proxies "
+                "that end TLS, or set plain = true where nobody else is on the network"
+            )
+
+    @property
+    def host(self) -> str:
+        """The address alone."""
+        return self.listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+
+    @property
+    def port(self) -> int:
+        """The port alone, -1 where it is none."""
+        port = self.listen.rpartition(":")[2]
+        return int(port) if port.isascii() and port.isdecimal() else -1
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers come by TLS."""
+        return self.tls_cert is not None or bool(self.proxies)
+
+
 class CentralConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of central.toml."""
 
     broker: BrokerConfig = BrokerConfig()
     ingest: IngestConfig = IngestConfig()
     registry: RegistryConfig = RegistryConfig()
+    http: HttpConfig = HttpConfig()
     database: str = "sqlite:///central.db"  # or just the path
     fleet: str | None = None  # None: every fleet on this broker
     # Unique on its broker: with the same id twice the broker throws the two out in turn.
@@ -80,7 +135,9 @@ def load_config(path: Path) -> CentralConfig:
     }
     database = config.database if document.get(("database",)) is None else _database(folder, config.database)
     broker = replace(config.broker, **files)
-    return replace(config, broker=broker, registry=_registry(folder, config.registry), database=database)
+    served = {key: str(_under(folder, value)) for key in _HTTP_FILES if (value := getattr(config.http, key))}
+    http = replace(config.http, **served)
+    return replace(config, broker=broker, http=http, registry=_registry(folder, config.registry), database=database)
 
 
 def _check_fleet(document: Document) -> None:
@@ -93,10 +150,10 @@ def _check_fleet(document: Document) -> None:
 
 
 def _check_files(document: Document, folder: Path) -> None:
-    for key in BROKER_FILES:
-        value = document.get(("broker", key))
+    for section, key in (*(("broker", key) for key in BROKER_FILES), *(("http", key) for key in _HTTP_FILES)):
+        value = document.get((section, key))
         if isinstance(value, str) and not _under(folder, value).exists():
-            document.problem(("broker", key), f"{_under(folder, value)} does not exist")
+            document.problem((section, key), f"{_under(folder, value)} does not exist")
 
 
 def _check_keys(document: Document) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import asdict, replace
 
-from edge.central.config import CentralConfig, load_config
+from edge.central.config import CentralConfig, HttpConfig, load_config
 from edge.clock import SystemClock
 from edge.contract.ids import check_name
 from edge.errors import ConfigError
@@ -46,6 +46,7 @@ def command() -> None:
 @click.option(
     "--broker-password-file", type=click.Path(dir_okay=False), help="File that holds its password and nothing else."
 )
+@click.option("--listen", metavar="ADDRESS:PORT", help="HTTP API; '' serves none.  [default: 127.0.0.1:8080]")
 @click.option("--verbose", is_flag=True, help="Tell more.")
 def run(
     config_path: Path | None,
@@ -55,6 +56,7 @@ def run(
     broker_port: int | None,
     broker_username: str | None,
     broker_password_file: str | None,
+    listen: str | None,
     *,
     verbose: bool,
 ) -> None:
@@ -74,11 +76,16 @@ def run(
         broker = BrokerConfig(**{**asdict(config.broker), **given})
     except ValueError as err:
         raise ConfigError((f"broker: {err}",)) from err
+    try:
+        http = HttpConfig(**{**asdict(config.http), **({} if listen is None else {"listen": listen})})
+    except ValueError as err:
+        raise ConfigError((f"http: {err}",)) from err
     if fleet is not None:
         check_name("fleet name", fleet)
     config = replace(
         config,
         broker=broker,
+        http=http,
         database=database_url(config.database if database is None else database),
         fleet=config.fleet if fleet is None else fleet,
     )

@@ -48,6 +48,11 @@ class DeviceTopics:
         return self._under("up/ask")
 
     @property
+    def answer(self) -> str:
+        """Answers to texts that the centre sent, up, QoS 1."""
+        return self._under("up/answer")
+
+    @property
     def want(self) -> str:
         """What the device shall run, signed, down, QoS 1, retained."""
         return self._under("dn/want")
@@ -110,6 +115,11 @@ class CentralTopics:
     def ask(self) -> str:
         """Filter for what every device wants to know."""
         return f"{_ROOT}/{self.fleet or '+'}/+/{Up.ASK.value}"
+
+    @property
+    def answer(self) -> str:
+        """Filter for every device's answers to texts that the centre sent."""
+        return f"{_ROOT}/{self.fleet or '+'}/+/up/answer"
 
     @property
     def state(self) -> str:

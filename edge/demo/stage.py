@@ -260,7 +260,7 @@ class Stage:
         lines = (
             f'database = "sqlite:///{self.database}"\n'
             f'[broker]\nhost = "{HOST}"\nport = {self._broker.port}\n'
-            "reconnect_min_s = 0.5\nreconnect_max_s = 2.0\n"
+            'reconnect_min_s = 0.5\nreconnect_max_s = 2.0\n[http]\nlisten = ""\n'
         )
         if (publisher := self.publisher) is not None:
             lines += _REGISTRY.format(

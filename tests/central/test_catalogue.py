@@ -121,17 +121,19 @@ def test_pages_follow_one_another_and_miss_and_repeat_nothing(library: Library) 
         assert [each.result.made_ms for each in paged] == sorted((e.result.made_ms for e in paged), reverse=True)
 
 
+@pytest.mark.parametrize("tag", [True, False])
 def test_a_page_looks_at_no_more_results_than_it_says_and_tells_where_to_go_on(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    library: Library, monkeypatch: pytest.MonkeyPatch, tag: bool
 ) -> None:
-    monkeypatch.setattr(results_module, "EXAMINED", 10)
+    monkeypatch.setattr(results_module, "EXAMINED" if tag else "READ", 10)
     library.take(result(1, label="rare", score=0.99), *(result(seq, score=0.2) for seq in range(2, 26)))
-    first = page(library.reader, Wanted(min_score=0.9))
+    wanted = Wanted(min_score=0.9, pipeline="porch" if tag else None)
+    first = page(library.reader, wanted)
     assert first.results == ()
     assert first.next is not None
-    second = page(library.reader, Wanted(min_score=0.9), before=first.next)
+    second = page(library.reader, wanted, before=first.next)
     assert second.next is not None
-    third = page(library.reader, Wanted(min_score=0.9), before=second.next)
+    third = page(library.reader, wanted, before=second.next)
     assert [stored.seq for stored in third.results] == [1]
     assert third.next is None
 

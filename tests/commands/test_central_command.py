@@ -42,6 +42,7 @@ def edge(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def central(folder: Path, port: int, *more: str, until: str = ": connected") -> Iterator[subprocess.Popen[str]]:
     """`edge central run` until the `with` ends; yields when it has said it is ready, and then `until`."""
     arguments = ["central", "run", "--database", "central.db", "--broker-host", "127.0.0.1", "--broker-port", str(port)]
+    arguments += ["--listen", "127.0.0.1:0"]
     child = subprocess.Popen([*EDGE, *arguments, *more], cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     with child:
         try:

@@ -118,6 +118,7 @@ class Chaos:
         config.write_text(
             f'database = "sqlite:///{folder}/central.db"\n'
             f'[broker]\nhost = "127.0.0.1"\nport = {self._broker.port}\nreconnect_min_s = 0.1\nreconnect_max_s = 0.5\n'
+            '[http]\nlisten = "127.0.0.1:0"\n'
         )
         run_edge = [sys.executable, "-c", "from edge.cli import main; main()"]
         self._centre = Process([*run_edge, "central", "run", "--config", str(config)], folder / "central.log")

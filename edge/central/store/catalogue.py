@@ -26,7 +26,7 @@ __all__ = ["DAY_MS", "Catalogue", "model_name"]
 
 DAY_MS = 86_400_000
 
-_BATCH = 2000  # rows at a time: some 30 ms in which the ingest cannot write
+_BATCH = 1000  # rows at a time: the ingest cannot write while they are added
 _MAX_TAGS = 64  # of one result; a page of text has more words than anybody looks for
 _MAX_NAME = 200  # characters of a tag
 _KNOWN = 100_000  # names of tags held in memory

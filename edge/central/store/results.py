@@ -1,15 +1,16 @@
 """Pages of results, newest first, by what people look for.
 
-Promises: the rarest thing asked for decides what is walked, and the rest is looked at in each result; a page costs a
-bounded time whatever is asked, because no more than `EXAMINED` results are looked at for one: it may come with fewer
-than were asked for, even none, and a place to go on from.
+Promises: the rarest thing asked for decides what is walked; the rest is looked up beside it, and bodies are read of
+what fits alone. A page costs a bounded time whatever is asked, as no more than `EXAMINED` entries are looked at for one
+(`READ`, where bodies must be read to know): it may come with fewer results than were asked for, even none, and a place
+to go on from.
 Leaves out: results in the order of arrival (`read`), which `--follow` and the live stream go by.
 Thread: one at a time; a reader's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,26 +19,32 @@ from edge.central.store.read import Reader, Stored
 from edge.contract.messages import Result, decode_body
 from edge.errors import NotFoundError, ProtocolError
 
-__all__ = ["EXAMINED", "NEWEST", "Page", "Place", "Wanted", "page", "result_at", "tags", "walk"]
+__all__ = ["EXAMINED", "NEWEST", "READ", "Page", "Place", "Wanted", "page", "result_at", "tags", "walk"]
 
-EXAMINED = 4000
+EXAMINED = 10_000
+READ = 1000
 _CHUNK = 500
 
 Place: TypeAlias = tuple[int, int, int, int]  # made_ms, device, epoch, seq of a result
 NEWEST: Place = ((1 << 62), 0, 0, 0)
+_LEAST_MS = -(1 << 62)
 
-_COLUMNS = "{t}.made_ms, {t}.device, {t}.epoch, {t}.seq, r.arrival, r.got_ms, r.body, d.fleet, d.name"
 _ORDER = "ORDER BY {t}.made_ms DESC, {t}.device DESC, {t}.epoch DESC, {t}.seq DESC LIMIT ?"
 _BEFORE = "({t}.made_ms, {t}.device, {t}.epoch, {t}.seq) < (?, ?, ?, ?) AND {t}.made_ms >= ?"
 _BY_TAG = f"""
-SELECT {_COLUMNS} FROM tagged t
-JOIN row r ON r.device = t.device AND r.epoch = t.epoch AND r.seq = t.seq JOIN device d ON d.id = t.device
-WHERE t.tag = ? AND {_BEFORE} {_ORDER}
-""".format(t="t")  # noqa: S608 - columns
+SELECT t.made_ms, t.device, t.epoch, t.seq, CASE WHEN {{also}} THEN 1 ELSE 0 END
+FROM tagged t WHERE t.tag = ? AND {_BEFORE.format(t="t")} {_ORDER.format(t="t")}
+"""  # noqa: S608 - columns
+_ALSO = """EXISTS (SELECT 1 FROM tagged x WHERE x.tag = ? AND x.made_ms = t.made_ms AND x.device = t.device
+  AND x.epoch = t.epoch AND x.seq = t.seq AND (? IS NULL OR x.score >= ?))"""
+_COLUMNS = "r.made_ms, r.device, r.epoch, r.seq, r.arrival, r.got_ms, r.body, d.fleet, d.name"
 _BY_TIME = f"""
-SELECT {_COLUMNS} FROM row r JOIN device d ON d.id = r.device WHERE {_BEFORE} {_ORDER}
-""".format(t="r")  # noqa: S608 - columns
-_LEAST_MS = -(1 << 62)
+SELECT {_COLUMNS} FROM row r JOIN device d ON d.id = r.device WHERE {_BEFORE.format(t="r")} {_ORDER.format(t="r")}
+"""  # noqa: S608 - columns
+_BODIES = f"""
+SELECT {_COLUMNS} FROM (VALUES {{places}}) AS k
+JOIN row r ON r.device = k.column1 AND r.epoch = k.column2 AND r.seq = k.column3 JOIN device d ON d.id = r.device
+"""  # noqa: S608 - columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,50 +98,45 @@ def page(reader: Reader, wanted: Wanted, *, before: Place = NEWEST, limit: int =
         StoreError: the database failed.
     """
     results: list[Stored] = []
-    walked = walk(reader, wanted, before=before, chunk=min(_CHUNK, max(limit, 50)))
+    is_by_tag = bool(_kinds(wanted)) or wanted.device is not None
+    most = EXAMINED if is_by_tag else READ
+    walked = walk(reader, wanted, before=before, most=limit)
     for examined, (place, stored) in enumerate(walked, start=1):
         if stored is not None:
             results.append(stored)
-        if len(results) == limit or examined == EXAMINED:
+        if len(results) == limit or examined == most:
             return Page(results=tuple(results), next=place)
     return Page(results=tuple(results), next=None)
 
 
 def walk(
-    reader: Reader, wanted: Wanted, *, before: Place = NEWEST, chunk: int = _CHUNK
+    reader: Reader, wanted: Wanted, *, before: Place = NEWEST, most: int = _CHUNK
 ) -> Iterator[tuple[Place, Stored | None]]:
     """Everything that is looked at, newest first, with the result where it is one that is wanted.
+
+    No more than `most` bodies are read ahead.
 
     Raises:
         StoreError: the database failed.
     """
-    tag = _rarest(reader, wanted)
-    if tag == 0:
-        return
     if wanted.until_ms is not None:
         before = min(before, (wanted.until_ms, 0, 0, 0))
     since_ms = _LEAST_MS if wanted.since_ms is None else wanted.since_ms
-    while True:
-        found = (
-            reader.ask(_BY_TIME, (*before, since_ms, chunk))
-            if tag is None
-            else reader.ask(_BY_TAG, (tag, *before, since_ms, chunk))
-        )
-        for each in found:
-            before = each[:4]
-            yield before, _stored(reader, wanted, each)
-        if len(found) < chunk:
-            return
+    found_tags = _tags_of(reader, wanted)
+    if found_tags is None:
+        return
+    look = _by_tag if found_tags else _by_time
+    seen = look(reader, wanted, found_tags, (*before, since_ms), most)
+    while seen:
+        yield from seen
+        seen = look(reader, wanted, found_tags, (*seen[-1][0], since_ms), most)
 
 
 def result_at(reader: Reader, device: str, epoch: int, seq: int) -> Stored:
     """One of them. NotFoundError where there is no such result."""
     fleet, _, name = device.partition("/")
-    found = reader.ask(
-        "SELECT r.made_ms, r.device, r.epoch, r.seq, r.arrival, r.got_ms, r.body, d.fleet, d.name FROM device d "
-        "JOIN row r ON r.device = d.id WHERE d.fleet = ? AND d.name = ? AND r.epoch = ? AND r.seq = ?",
-        (fleet, name, epoch, seq),
-    )
+    key = reader.ask("SELECT id FROM device WHERE fleet = ? AND name = ?", (fleet, name))
+    found = _bodies(reader, [(0, key[0][0], epoch, seq)]) if key else []
     stored = _stored(reader, Wanted(), found[0]) if found else None
     if stored is None:
         raise NotFoundError(f"there is no result {epoch}/{seq} of {device}")
@@ -147,26 +149,72 @@ def tags(reader: Reader, kind: str, limit: int) -> list[tuple[str, int]]:
     return [(str(name), int(count)) for name, count in found]
 
 
-def _rarest(reader: Reader, wanted: Wanted) -> int | None:
-    """Number of the tag to walk: None walks by time, 0 there is nothing to find."""
-    given = [
-        (kind, name)
-        for kind, name in (("pipeline", wanted.pipeline), ("model", wanted.model), ("label", wanted.label))
-        if name
-    ]
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """Something asked for: its number, how many results it finds, and the score that it must have at least."""
+
+    count: int
+    number: int
+    min_score: float | None
+
+
+def _kinds(wanted: Wanted) -> list[tuple[str, str]]:
+    asked = (("pipeline", wanted.pipeline), ("model", wanted.model), ("label", wanted.label))
+    return [(kind, name) for kind, name in asked if name is not None]
+
+
+def _tags_of(reader: Reader, wanted: Wanted) -> list[_Tag] | None:
+    """What is asked for, the rarest first; None: there is no such thing, so nothing is found."""
+    given = _kinds(wanted)
     if wanted.device is not None:
         fleet, _, name = wanted.device.partition("/")
         key = reader.ask("SELECT id FROM device WHERE fleet = ? AND name = ?", (fleet, name))
         if not key:
-            return 0
+            return None
         given.append(("device", str(key[0][0])))
-    rarest: tuple[int, int] | None = None
+    found_tags = []
     for kind, name in given:
         found = reader.ask("SELECT count, id FROM tag WHERE kind = ? AND name = ?", (kind, name))
         if not found:
-            return 0
-        rarest = min(found[0], rarest or found[0])
-    return None if rarest is None else rarest[1]
+            return None
+        # The score that a label's entry holds is that of its own items; every other entry holds the best of all.
+        is_about = kind == "label" or wanted.label is None
+        found_tags.append(_Tag(found[0][0], found[0][1], wanted.min_score if is_about else None))
+    return sorted(found_tags, key=lambda each: (each.count, each.number))
+
+
+def _by_tag(
+    reader: Reader, wanted: Wanted, found_tags: Sequence[_Tag], values: tuple[Any, ...], most: int
+) -> list[tuple[Place, Stored | None]]:
+    rarest, *others = found_tags
+    also = ["(? IS NULL OR t.score >= ?)"]
+    asked: list[Any] = [rarest.min_score, rarest.min_score]
+    for each in others:
+        also.append(_ALSO)
+        asked += [each.number, each.min_score, each.min_score]
+    if wanted.fleet is not None:
+        also.append("EXISTS (SELECT 1 FROM device d WHERE d.id = t.device AND d.fleet = ?)")
+        asked.append(wanted.fleet)
+    found = reader.ask(_BY_TAG.format(also=" AND ".join(also)), (*asked, rarest.number, *values, _CHUNK))
+    fitting = [each[:4] for each in found if each[4]]
+    if len(fitting) > most:
+        fitting = fitting[:most]
+        found = [each for each in found if each[:4] >= fitting[-1]]
+    stored = {each[:4]: _stored(reader, wanted, each) for each in _bodies(reader, fitting)}
+    return [(each[:4], stored.get(each[:4])) for each in found]
+
+
+def _by_time(
+    reader: Reader, wanted: Wanted, _: Sequence[_Tag], values: tuple[Any, ...], most: int
+) -> list[tuple[Place, Stored | None]]:
+    return [(each[:4], _stored(reader, wanted, each)) for each in reader.ask(_BY_TIME, (*values, most))]
+
+
+def _bodies(reader: Reader, places: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    if not places:
+        return []
+    statement = _BODIES.format(places=", ".join(["(?, ?, ?)"] * len(places)))
+    return reader.ask(statement, tuple(part for place in places for part in place[1:]))
 
 
 def _stored(reader: Reader, wanted: Wanted, found: tuple[Any, ...]) -> Stored | None:
