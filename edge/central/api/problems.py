@@ -25,6 +25,7 @@ from edge.errors import (
     DiskFullError,
     EdgeError,
     InputError,
+    MissingExtraError,
     NotFoundError,
     NotInRepositoryError,
     OutOfTimeError,
@@ -54,6 +55,7 @@ _STATUSES: tuple[tuple[type[EdgeError], HTTPStatus], ...] = (
     (TrustError, HTTPStatus.SERVICE_UNAVAILABLE),
     (OutOfTimeError, HTTPStatus.GATEWAY_TIMEOUT),
     (WireError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (MissingExtraError, HTTPStatus.NOT_IMPLEMENTED),
     (DiskFullError, HTTPStatus.INSUFFICIENT_STORAGE),
     (StoreError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
@@ -87,6 +89,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         (413, "The body is too large"),
         (422, "What was sent cannot work"),
         (429, "Too many tries; Retry-After says how long to wait"),
+        (501, "A library that this needs is not installed where the service runs"),
         (503, "The database, the broker or the registry cannot be reached now"),
         (504, "The device did not answer in time"),
         (507, "The disk is full"),

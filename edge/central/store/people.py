@@ -15,7 +15,7 @@ from edge.central.rollout.plan import Decision
 from edge.central.store.assignments import assign
 from edge.central.store.log import BY_HAND, note
 from edge.contract.trust import Wanted
-from edge.errors import InputError
+from edge.errors import InputError, NotFoundError
 
 __all__ = ["Person", "previous_of", "set_label", "set_pin", "use"]
 
@@ -39,7 +39,7 @@ class Person:
 
 
 def set_label(database: sqlite3.Connection, person: Person, name: str, value: str) -> None:
-    """Give a label, or take it away by an empty value. Raises InputError for an unknown device."""
+    """Give a label, or take it away by an empty value. Raises NotFoundError for an unknown device."""
     key = _key(database, person)
     if value:
         database.execute("INSERT OR REPLACE INTO label (device, name, value) VALUES (?, ?, ?)", (key, name, value))
@@ -100,7 +100,7 @@ def _key(database: sqlite3.Connection, person: Person) -> int:
         "SELECT id FROM device WHERE fleet = ? AND name = ?", (person.fleet, person.device)
     ).fetchone()
     if found is None:
-        raise InputError(f"there is no device {person}; `edge fleet list` names all")
+        raise NotFoundError(f"there is no device {person}; `edge fleet list` names all")
     return int(found[0])
 
 

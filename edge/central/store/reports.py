@@ -26,7 +26,7 @@ from edge.central.rollout.plan import (
 )
 from edge.central.store.presence import is_there
 from edge.contract.messages import SlotState, UpdateState
-from edge.errors import InputError
+from edge.errors import NotFoundError
 
 __all__ = ["MEMBERS", "REPORTS", "read_reports", "read_rollout"]
 
@@ -57,12 +57,12 @@ FROM rollout_member m JOIN device d ON d.id = m.device WHERE m.rollout = ?
 
 
 def read_rollout(database: sqlite3.Connection, name: str) -> Rollout:
-    """A rollout as it is. Raises InputError where there is none of this name."""
+    """A rollout as it is. Raises NotFoundError where there is none of this name."""
     found = database.execute(
         "SELECT plan, phase, wave, wave_ms, approved, asks, why FROM rollout WHERE id = ?", (name,)
     ).fetchone()
     if found is None:
-        raise InputError(f"there is no rollout {name}; `edge rollout status --all` names all")
+        raise NotFoundError(f"there is no rollout {name}; `edge rollout status --all` names all")
     plan, phase, wave, wave_ms, approved, asks, why = found
     members = {
         str(device): Member(

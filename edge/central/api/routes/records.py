@@ -26,6 +26,7 @@ __all__ = ["router"]
 router = APIRouter()
 
 _EPOCH = date(1970, 1, 1)
+_DEFAULT_DAYS = 30
 _LATEST = (1 << 62, "", 0)
 _Group = Literal["day", "fleet", "device", "pipeline", "model"]
 
@@ -71,16 +72,15 @@ def show_usage(
     device: Word = None,
 ) -> list[UsedTold]:
     """Inferences, and frames that the gate kept from the model: what one bills by. At most 10,000 lines."""
-    today = _EPOCH + timedelta(days=backend.clock.wall_ms() // DAY_MS)
-    last = until or today
-    first = since or max(_EPOCH, min(today, last) - timedelta(days=30))
+    last = backend.clock.wall_ms() // DAY_MS if until is None else (until - _EPOCH).days
+    first = last - _DEFAULT_DAYS if since is None else (since - _EPOCH).days
     if first > last:
-        raise InputError(f"since {first} is after until {last}")
+        raise InputError(f"since {since} is after until {until or 'today'}")
     found = usage(
         reader,
         by=tuple(by),
-        from_day=(first - _EPOCH).days,
-        to_day=(last - _EPOCH).days,
+        from_day=first,
+        to_day=last,
         fleet=fleet,
         device=device,
     )
