@@ -16,9 +16,9 @@ import msgspec
 
 from edge.central.store.read import Stored
 
-__all__ = ["COLUMNS", "csv_lines", "json_line", "json_lines", "time_of"]
+__all__ = ["CSV_HEADER", "csv_lines", "csv_rows", "json_line", "json_lines", "time_of"]
 
-COLUMNS = (
+_COLUMNS = (
     "made",
     "device",
     "pipeline",
@@ -63,16 +63,20 @@ def json_lines(results: Iterable[Stored]) -> Iterator[bytes]:
 
 
 def csv_lines(results: Iterable[Stored]) -> Iterator[str]:
-    """A header, and one line for each item; one without label for a result that has none."""
-    yield _csv([COLUMNS])
+    """A header, and then each result."""
+    yield CSV_HEADER
     for stored in results:
-        yield _csv(_rows(stored))
+        yield csv_rows(stored)
 
 
-def _rows(stored: Stored) -> list[list[object]]:
+def csv_rows(stored: Stored) -> str:
+    """One line for each item; one without label for a result that has none."""
     result = stored.result
     head = [
-        *(time_of(result.made_ms), f"{stored.fleet}/{stored.device}", result.pipeline, result.kind.value),
+        time_of(result.made_ms),
+        f"{stored.fleet}/{stored.device}",
+        result.pipeline,
+        result.kind.value,
         result.input,
     ]
     tail = [f"{result.model.name} {result.model.version}", stored.epoch, stored.seq]
@@ -80,10 +84,13 @@ def _rows(stored: Stored) -> list[list[object]]:
         [*head, item.label, item.score if item.value is None else item.value, *(item.box_px or ("",) * 4), *tail]
         for item in result.items
     ]
-    return rows or [[*head, *("",) * 6, *tail]]
+    return _csv(rows or [[*head, *("",) * 6, *tail]])
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+CSV_HEADER = _csv([_COLUMNS])

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 from msgspec.structs import asdict, replace
 
 from edge.central.config import CentralConfig, HttpConfig, load_config
 from edge.clock import SystemClock
+from edge.commands.api_client import ApiClient, api_options, open_api
+from edge.commands.database_option import database_option, database_url
+from edge.commands.people import people, setup_link, token
 from edge.contract.ids import check_name
 from edge.errors import ConfigError
 from edge.wire.config import BrokerConfig
@@ -26,7 +30,7 @@ from edge.wire.config import BrokerConfig
 if TYPE_CHECKING:
     from edge.central.store.verdict import DeviceStatus
 
-__all__ = ["command", "database_url"]
+__all__ = ["command"]
 
 _DATABASE_HELP = "sqlite:///PATH, or just the path.  [default: central.db in this folder]"
 
@@ -34,6 +38,10 @@ _DATABASE_HELP = "sqlite:///PATH, or just the path.  [default: central.db in thi
 @click.group()
 def command() -> None:
     """Run the central service, or ask it how the fleet is."""
+
+
+for _each in (people, token, setup_link):
+    command.add_command(_each)
 
 
 @command.command()
@@ -103,34 +111,40 @@ def run(
 
 
 @command.command()
-@click.option("--database", default="central.db", help=_DATABASE_HELP)
+@database_option
+@api_options
 @click.option("--fleet", help="Only this fleet.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a device and line.")
-def status(database: str, fleet: str | None, *, as_json: bool) -> None:
+def status(
+    database: str, api: str | None, token_file: str | None, ca_file: str | None, fleet: str | None, *, as_json: bool
+) -> None:
     """Show each device: is it there, what came, is anything missing."""
-    import msgspec
-
-    from edge.central.store.read import Reader
-    from edge.central.store.verdict import devices
-
-    clock = SystemClock()
-    reader = Reader.open(database_url(database))
-    try:
-        found = devices(reader, clock.wall_ms(), fleet=fleet)
-    finally:
-        reader.close()
+    client = open_api(api, token_file, ca_file)
+    found = _of_database(database, fleet) if client is None else _of_service(client, fleet)
     if as_json:
         for each in found:
             click.echo(msgspec.json.encode(each))
     elif found:
-        _print(found, clock.wall_ms())
+        _print(found, SystemClock().wall_ms())
     else:
         click.echo("no device has sent anything yet")
 
 
-def database_url(text: str) -> str:
-    """A bare path is an SQLite file."""
-    return text if "://" in text else f"sqlite:///{text}"
+def _of_database(database: str, fleet: str | None) -> tuple[DeviceStatus, ...]:
+    from edge.central.store.read import Reader
+    from edge.central.store.verdict import devices
+
+    reader = Reader.open(database_url(database))
+    try:
+        return devices(reader, SystemClock().wall_ms(), fleet=fleet)
+    finally:
+        reader.close()
+
+
+def _of_service(client: ApiClient, fleet: str | None) -> tuple[DeviceStatus, ...]:
+    from edge.central.store.verdict import DeviceStatus
+
+    return tuple(msgspec.convert(each, DeviceStatus) for each in client.pages("/devices", fleet=fleet, limit=500))
 
 
 def _say(line: str) -> None:

@@ -9,8 +9,6 @@ Thread: main.
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import math
 import os
 import re
@@ -18,14 +16,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from edge.clock import Clock, SystemClock
-from edge.commands.central import database_url
+from edge.commands.api_client import api_options, open_api
+from edge.commands.database_option import database_option, database_url
+from edge.commands.results_remote import show_service
 
 if TYPE_CHECKING:
     from edge.central.store.read import Query, Reader, Stored
@@ -35,22 +34,6 @@ __all__ = ["command", "moment_ms"]
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _POLL_S = 0.5
 _TABLE_LIMIT = 50
-_COLUMNS = (
-    "made",
-    "device",
-    "pipeline",
-    "kind",
-    "input",
-    "label",
-    "score",
-    "x1",
-    "y1",
-    "x2",
-    "y2",
-    "model",
-    "epoch",
-    "seq",
-)
 
 
 class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -64,9 +47,8 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only since 
 
 
 @click.command()
-@click.option(
-    "--database", default="central.db", help="sqlite:///PATH, or just the path.  [default: central.db in this folder]"
-)
+@database_option
+@api_options
 @click.option("--device", help="NAME or FLEET/NAME.")
 @click.option("--pipeline", help="Only results of this pipeline.")
 @click.option("--since", type=_Moment(), help="10m, 2h, 3d, or 2025-03-01T12:00 (local), by the device's clock.")
@@ -80,7 +62,11 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only since 
 @click.option("--csv", "as_csv", is_flag=True, help="One line an item, with a header.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a result and line.")
 def command(
+    *,
     database: str,
+    api: str | None,
+    token_file: str | None,
+    ca_file: str | None,
     device: str | None,
     pipeline: str | None,
     since: int | None,
@@ -88,13 +74,12 @@ def command(
     label: str | None,
     min_score: float | None,
     limit: int | None,
-    *,
     follow: bool,
     as_csv: bool,
     as_json: bool,
 ) -> None:
     """Read the results that the central service holds."""
-    from edge.central.store.read import Query, Reader
+    from edge.central.store.read import Query
 
     if as_csv and as_json:
         raise click.UsageError("--csv and --json: choose one")
@@ -104,12 +89,26 @@ def command(
     if limit is None and not as_csv and not as_json:
         limit = _TABLE_LIMIT
     write = _write_csv if as_csv else _write_json if as_json else _write_line
+    client = open_api(api, token_file, ca_file)
+    with _quiet_pipe():
+        if as_csv:
+            from edge.central.export import CSV_HEADER
+
+            sys.stdout.write(CSV_HEADER)
+        if client is not None:
+            show_service(client, query, limit, follow=follow, write=write)
+        else:
+            _show_database(database, query, limit, follow=follow, write=write)
+
+
+def _show_database(
+    database: str, query: Query, limit: int | None, *, follow: bool, write: Callable[[Stored], None]
+) -> None:
+    from edge.central.store.read import Reader
+
     reader = Reader.open(database_url(database))
     try:
-        with _quiet_pipe():
-            if as_csv:
-                _echo_csv([_COLUMNS])
-            _show(reader, query, limit, follow=follow, write=write)
+        _show(reader, query, limit, follow=follow, write=write)
     finally:
         reader.close()
     if reader.skipped:
@@ -164,43 +163,21 @@ def _quiet_pipe() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _time(made_ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(made_ms / 1000, tz=timezone.utc).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return str(made_ms)  # a clock that is off by millennia
-
-
 def _write_json(stored: Stored) -> None:
-    line = {
-        "device": f"{stored.fleet}/{stored.device}",
-        "epoch": stored.epoch,
-        "seq": stored.seq,
-        "made": _time(stored.result.made_ms),
-        "got_ms": stored.got_ms,
-        **msgspec.to_builtins(stored.result),
-    }
-    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    from edge.central.export import json_line
+
+    sys.stdout.write(json_line(stored).decode())
 
 
 def _write_csv(stored: Stored) -> None:
-    result = stored.result
-    head = [_time(result.made_ms), f"{stored.fleet}/{stored.device}", result.pipeline, result.kind.value, result.input]
-    tail = [f"{result.model.name} {result.model.version}", stored.epoch, stored.seq]
-    lines: list[list[object]] = [
-        [*head, item.label, item.score if item.value is None else item.value, *(item.box_px or ("",) * 4), *tail]
-        for item in result.items
-    ]
-    _echo_csv(lines or [[*head, *("",) * 6, *tail]])
+    from edge.central.export import csv_rows
 
-
-def _echo_csv(lines: Iterable[Iterable[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    sys.stdout.write(text.getvalue())
+    sys.stdout.write(csv_rows(stored))
 
 
 def _write_line(stored: Stored) -> None:
+    from edge.central.export import time_of
+
     result = stored.result
     items = ", ".join(
         f"{item.label or item.index} {item.score if item.value is None else item.value:.2f}"
@@ -208,4 +185,4 @@ def _write_line(stored: Stored) -> None:
     )
     text = f"  {result.text!r}" if result.text else ""
     where = f"{stored.fleet}/{stored.device} {result.pipeline}"
-    sys.stdout.write(f"{_time(result.made_ms)}  {where}  {items or 'nothing'}{text}\n")
+    sys.stdout.write(f"{time_of(result.made_ms)}  {where}  {items or 'nothing'}{text}\n")

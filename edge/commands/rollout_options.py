@@ -12,19 +12,13 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-import click
-
-from edge.commands.central import database_url
+from edge.commands.database_option import database_option, database_url
 
 if TYPE_CHECKING:
     from edge.central.store.rollouts import Rollouts
     from edge.contract.trust import Wanted
 
 __all__ = ["database_option", "lines_of", "moment", "opened", "wanted_release"]
-
-database_option = click.option(
-    "--database", default="central.db", help="sqlite:///PATH, or just the path.  [default: central.db in this folder]"
-)
 
 
 @contextmanager

@@ -92,12 +92,12 @@ class DeviceTold(Told):
     health: dict[str, Any]
     pipelines: dict[str, Any]
     slots: list[SlotTold]
+    epochs: list[EpochTold]
 
 
 class DeviceWhole(DeviceTold):
-    """A device with its lineages and what it said last."""
+    """A device with what it said last."""
 
-    epochs: list[EpochTold]
     state: dict[str, Any]
 
 
@@ -168,8 +168,7 @@ def list_devices(
 def show_device(fleet: Fleet, device: DeviceName, backend: BackendOf, reader: ReaderOf) -> DeviceWhole:
     """One device with all that is known of it."""
     found = device_named(reader, fleet, device, backend.clock.wall_ms())
-    epochs = [EpochTold.model_validate(each) for each in found.status.epochs]
-    return DeviceWhole(**_told(found), epochs=epochs, state=_plain(found.state))
+    return DeviceWhole(**_told(found), state=_plain(found.state))
 
 
 @router.get("/devices/{fleet}/{device}/updates", dependencies=_READ)
@@ -255,6 +254,7 @@ def _told(device: Device) -> dict[str, Any]:
         "labels": device.labels,
         "health": {} if state is None else _plain(state.health),
         "pipelines": {} if state is None else {name: _plain(each) for name, each in state.pipelines.items()},
+        "epochs": [EpochTold.model_validate(epoch) for epoch in status.epochs],
         "slots": [SlotTold.model_validate(slot) for slot in device.slots],
     }
 
