@@ -21,12 +21,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import click
 import msgspec
+from fastapi.routing import APIRoute
 from msgspec import NODEFAULT, Meta, Struct
 
 import edge.cli
 from converters.judge.profile_store import BOARDS
 from converters.ladder.recipes import LADDER
-from edge.central.config import CentralConfig, IngestConfig, RegistryConfig
+from edge.central.config import CentralConfig, HttpConfig, IngestConfig, RegistryConfig
 from edge.commands.model_options import model_options
 from edge.compute.gate_config import GateConfig
 from edge.contract import manifest
@@ -42,7 +43,8 @@ __all__ = ["CENTRAL", "DEVICE", "MANIFEST", "PAGES", "commands", "fields_of", "f
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = tuple(
-    ROOT / "docs" / "reference" / f"{name}.md" for name in ("commands", "config", "converting", "models", "updates")
+    ROOT / "docs" / "reference" / f"{name}.md"
+    for name in ("api", "commands", "config", "converting", "models", "updates")
 )
 
 _SOURCES: tuple[type[Struct], ...] = (
@@ -73,6 +75,7 @@ CENTRAL: dict[str, type[Struct]] = {
     "[broker]": BrokerConfig,
     "[ingest]": IngestConfig,
     "[registry]": RegistryConfig,
+    "[http]": HttpConfig,
 }
 
 MANIFEST: dict[str, tuple[type[Struct], ...]] = {
@@ -104,11 +107,15 @@ def commands() -> Iterator[tuple[str, click.Command]]:
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
-        if isinstance(command, click.Group):
-            for inner, subcommand in command.commands.items():
-                yield f"edge {name} {inner}", subcommand
-        else:
-            yield f"edge {name}", command
+        yield from _inner(f"edge {name}", command)
+
+
+def _inner(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for inner, subcommand in command.commands.items():
+            yield from _inner(f"{name} {inner}", subcommand)
+    else:
+        yield name, command
 
 
 def _commands() -> str:
@@ -272,6 +279,28 @@ def _states() -> str:
     return "\n".join(lines)
 
 
+def _routes() -> str:
+    from edge.central.api.application import PREFIX, ROUTERS
+
+    rows = []
+    for router in ROUTERS:
+        for route in router.routes:
+            if not isinstance(route, APIRoute):
+                continue
+            needed = [each.dependency.scope.value for each in route.dependencies]
+            (method,) = route.methods
+            meaning = " ".join((inspect.getdoc(route.endpoint) or "").partition("\n\n")[0].split())
+            rows.append(_row(f"`{method} {PREFIX}{route.path}`", ", ".join(f"`{scope}`" for scope in needed), meaning))
+    return "\n".join([_row("route", "scope", "what it does"), "|---|---|---|", *rows])
+
+
+def _scopes() -> str:
+    from edge.central.access.roles import Role, Scope, scopes_of
+
+    rows = [_row(f"`{scope.value}`", *("yes" if scope in scopes_of(role) else "" for role in Role)) for scope in Scope]
+    return "\n".join([_row("scope", *(role.value for role in Role)), "|---|---|---|---|", *rows])
+
+
 _BLOCKS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "device": lambda: _sections(DEVICE),
@@ -283,6 +312,8 @@ _BLOCKS: dict[str, Callable[[], str]] = {
     "recipes": _recipes,
     "boards": _boards,
     "states": _states,
+    "routes": _routes,
+    "scopes": _scopes,
 }
 
 

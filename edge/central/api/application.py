@@ -29,10 +29,10 @@ from edge.central.api.routes import (
     session,
 )
 
-__all__ = ["PREFIX", "application"]
+__all__ = ["PREFIX", "ROUTERS", "application"]
 
 PREFIX = "/api/v1"
-_ROUTERS = (session, people, devices, results, events, live, models, rollouts, records)
+ROUTERS = tuple(each.router for each in (session, people, devices, results, events, live, models, rollouts, records))
 
 
 def application(backend: Backend) -> FastAPI:
@@ -46,8 +46,8 @@ def application(backend: Backend) -> FastAPI:
         responses=RESPONSES,
     )
     app.state.backend = backend
-    for module in _ROUTERS:
-        app.include_router(module.router, prefix=PREFIX)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
     app.include_router(link_page.router)
     app.include_router(_health)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]

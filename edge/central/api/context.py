@@ -8,7 +8,6 @@ Thread: any; routes run on a pool of threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -27,7 +26,7 @@ from edge.errors import AccessError
 if TYPE_CHECKING:
     from edge.central.registry.place import Place
 
-__all__ = ["Backend", "BackendOf", "CallerOf", "ReaderOf", "caller_of", "needs"]
+__all__ = ["Backend", "BackendOf", "CallerOf", "Need", "ReaderOf", "caller_of", "needs"]
 
 _LIVE = 100  # streams at once; each asks the database twice a second
 
@@ -69,15 +68,19 @@ ReaderOf = Annotated[Reader, Depends(_reader)]
 
 def needs(scope: Scope) -> Any:
     """The dependency of a route that only those with this scope may use."""
-    return Depends(_check_of(scope))
+    return Depends(Need(scope))
 
 
-def _check_of(scope: Scope) -> Callable[[Request], None]:
-    def check(request: Request) -> None:
+class Need:
+    """Refuses a caller without the scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    def __call__(self, request: Request) -> None:
+        """Raise AccessError, or let the route go on."""
         caller = caller_of(request)
-        if scope not in caller.scopes:
+        if self.scope not in caller.scopes:
             raise AccessError(
-                f"this needs the scope {scope.value}, which {caller.actor.who} ({caller.role.value}) has not"
+                f"this needs the scope {self.scope.value}, which {caller.actor.who} ({caller.role.value}) has not"
             )
-
-    return check
