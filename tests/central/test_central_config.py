@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.central.config import CentralConfig, load_config
+from edge.central.config import CentralConfig, HttpConfig, load_config
 from edge.errors import ConfigError
 
 
@@ -91,3 +91,49 @@ def test_keys_without_a_registry_are_refused(tmp_path: Path) -> None:
     path.write_text('[registry]\nkeys = "keys"\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="keys sign for a registry; name it with path"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"listen": "here"}, "expected ADDRESS:PORT"),
+        ({"listen": "localhost:80"}, "expected ADDRESS:PORT"),
+        ({"listen": "127.0.0.1:x"}, "a port is 0 to 65535"),
+        ({"listen": "127.0.0.1:70000"}, "a port is 0 to 65535"),
+        ({"listen": "192.0.2.1:80"}, "without TLS"),
+        ({"listen": "[::]:80"}, "without TLS"),
+        ({"tls_cert": "x"}, "come together"),
+        ({"tls_key": "x"}, "come together"),
+    ],
+)
+def test_an_address_that_is_none_or_that_others_reach_in_the_open_is_refused(keys: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        HttpConfig(**keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "host", "port", "is_secure"),
+    [
+        ({}, "127.0.0.1", 8080, False),
+        ({"listen": "[::1]:90"}, "::1", 90, False),
+        ({"listen": "192.0.2.1:80", "plain": True}, "192.0.2.1", 80, False),
+        ({"listen": "192.0.2.1:80", "proxies": ("10.0.0.1",)}, "192.0.2.1", 80, True),
+        ({"listen": "192.0.2.1:443", "tls_cert": "c", "tls_key": "k"}, "192.0.2.1", 443, True),
+    ],
+)
+def test_an_address_is_read_with_whether_browsers_come_by_tls(
+    keys: dict[str, object], host: str, port: int, is_secure: bool
+) -> None:
+    http = HttpConfig(**keys)
+    assert (http.host, http.port, http.is_secure) == (host, port, is_secure)
+    assert HttpConfig(listen="").listen == ""
+
+
+def test_certificates_are_meant_from_the_folder_of_the_file_and_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").touch()
+    (tmp_path / "central.toml").write_text('[http]\ntls_cert = "cert.pem"\ntls_key = "key.pem"\n')
+    with pytest.raises(ConfigError, match=r"key\.pem does not exist"):
+        load_config(tmp_path / "central.toml")
+    (tmp_path / "key.pem").touch()
+    http = load_config(tmp_path / "central.toml").http
+    assert (http.tls_cert, http.tls_key) == (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))

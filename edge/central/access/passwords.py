@@ -9,7 +9,7 @@ Thread: any.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING
 
 from edge.errors import InputError, MissingExtraError
 
@@ -35,7 +35,6 @@ def check_strength(password: str, name: str) -> str:
     return password
 
 
-@final
 class Passwords:
     """Hashes and checks. RFC 9106's second choice of cost: 64 MiB, 3 rounds; about 50 ms on a workstation."""
 

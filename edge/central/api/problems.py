@@ -101,11 +101,12 @@ def problem(
     status: int, detail: str, *, faults: tuple[Fault, ...] = (), headers: dict[str, str] | None = None
 ) -> Response:
     """An answer that is one."""
-    try:
-        title = HTTPStatus(status).phrase
-    except ValueError:
-        title = "Error"
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
     if faults:
         body["faults"] = [fault.model_dump() for fault in faults]
     return Response(msgspec.json.encode(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)

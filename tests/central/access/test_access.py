@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from edge.central.access.people import LINK_MS
 from edge.central.access.roles import Role, Scope, parse_role, parse_scopes, scopes_of
 from edge.central.access.secret import TOKEN_PREFIX, csrf_of, digest_of, is_same, new_secret, new_token
 from edge.central.store import accounts
-from edge.errors import AccessError, InputError, NotFoundError, TooManyTriesError
+from edge.errors import AccessError, InputError, MissingExtraError, NotFoundError, TooManyTriesError
 from tests.central.access.office import BOSS, HOME, PASSWORD, Office
 
 
@@ -324,3 +325,24 @@ def test_every_deed_is_in_the_journal_with_who_did_it(office: Office) -> None:
 def test_secrets_compare_whatever_they_hold() -> None:
     assert is_same("é", "é")
     assert not is_same("\udcff", "é")
+
+
+def test_somebody_who_is_removed_while_the_password_is_looked_at_does_not_come_in(office: Office) -> None:
+    office.hire("boss")
+    office.hire("ada", Role.VIEWER)
+
+    class Slow(Passwords):
+        def is_right(self, hashed: str | None, password: str) -> bool:
+            office.people.set_disabled(BOSS, "ada", is_disabled=True)
+            return super().is_right(hashed, password)
+
+    access = Access(office.reader, office.editor, Slow(memory_kib=8, rounds=1), office.clock)
+    with pytest.raises(AccessError):
+        access.log_in("ada", PASSWORD, HOME)
+    assert office.reader.ask("SELECT count(*) FROM login WHERE person = 2") == [(0,)]
+
+
+def test_without_argon2_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "argon2", None)
+    with pytest.raises(MissingExtraError, match="central"):
+        Passwords()

@@ -295,3 +295,8 @@ def test_a_websocket_is_closed(site: Site) -> None:
 
     with pytest.raises(WebSocketDisconnect), site.admin.websocket_connect("/api/v1/live"):
         pass
+
+
+def test_the_application_begins_and_ends_without_anybody_being_known(site: Site) -> None:
+    with site.nobody as client:
+        assert client.get("/healthz").status_code == 200

@@ -5,16 +5,19 @@ import io
 import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from msgspec.structs import replace
 
 from edge.central.export import time_of
 from edge.central.parquet import parquet_parts
+from edge.central.store.read import Reader
+from edge.central.store.results import Wanted, walk
 from edge.contract.messages import GateReport, Item, OpenedBy
 from edge.errors import MissingExtraError
 from tests.central.api.site import Site
-from tests.central.ingest_bench import result
+from tests.central.ingest_bench import result, row
 
 
 def test_results_come_in_pages_with_everything_in_them(site: Site) -> None:
@@ -43,6 +46,8 @@ def test_results_are_asked_for_by_label_score_model_and_time(site: Site) -> None
         ("device=home/porch-pi&since_ms=1700000000002", [3, 2]),
         ("until_ms=1700000000002", [1]),
         ("fleet=farm", []),
+        ("fleet=farm&label=cat", []),
+        ("fleet=home&label=cat", [3, 2]),
     ):
         answer = site.admin.get(f"/api/v1/results?{query}")
         assert [each["seq"] for each in answer.json()["items"]] == seqs, query
@@ -175,3 +180,39 @@ def test_a_live_stream_too_many_is_told_to_come_later_and_one_ends_with_the_serv
     site.backend.stopping.set()
     assert "retry: 200" in site.admin.get("/api/v1/live").text
     assert site.backend.live.acquire(blocking=False)
+
+
+def test_a_transaction_that_comes_while_one_looks_is_left_to_the_next_look(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.central.api.routes.live._POLL_S", 0.0)
+    site.take(result(1))
+    last_arrival = Reader.last_arrival
+
+    def stale(reader: Reader) -> int:
+        newest = last_arrival(reader)
+        if newest == 1:
+            site.centre.send((row(2),))
+        return newest
+
+    monkeypatch.setattr(Reader, "last_arrival", stale)
+    answer = site.admin.get("/api/v1/live?polls=2", headers={"Last-Event-ID": "0"})
+    assert [(number, told["seq"]) for number, told in events_of(answer.text)] == [("1", 1), ("2", 2)]
+
+
+def test_reading_keeps_no_row_from_coming_in(site: Site) -> None:
+    site.take(*(result(seq) for seq in range(1, 1200)))
+    reading = walk(site.reader, Wanted())
+    assert next(reading)[1] is not None
+    assert site.centre.send((row(1200),)).upto == 1200
+    with site.reader.snapshot():
+        assert site.centre.send((row(1201),)).upto == 1201
+    assert sum(1 for _ in reading) == 1198
+
+
+def test_many_ask_at_once_and_each_is_answered(site: Site) -> None:
+    site.take(*(result(seq) for seq in range(1, 300)))
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda _: site.admin.get("/api/v1/results?limit=200&label=cat"), range(96)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert {len(answer.json()["items"]) for answer in answers} == {200}
