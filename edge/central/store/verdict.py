@@ -8,7 +8,7 @@ Thread: one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +91,11 @@ def _devices(
         values,
     )
     incidents = {(what, who): count for what, who, count in told}
+    books = _books(reader, clause, values)
     statuses = []
     for key, fleet_name, name, is_online, last_ms, version, current, next_seq, backlog_rows, every_ms in found:
         who = f"{fleet_name}/{name}"
-        epochs = _epochs(reader, key, current, next_seq)
+        epochs = _epochs(reader, books, key, current, next_seq)
         short = sum(each.gone for each in epochs)
         pending = sum(each.missing - each.gone for each in epochs)
         status = DeviceStatus(
@@ -107,7 +108,7 @@ def _devices(
             lost=sum(each.lost for each in epochs),
             pending=pending,
             backlog_rows=backlog_rows,
-            conflicts=_count(reader, "SELECT count(*) FROM conflict WHERE device = ?", key),
+            conflicts=books.conflicts.get(key, 0),
             is_cloned=("cloned", who) in incidents,
             refused=int(incidents.get(("refused", who), 0)),
             epochs=epochs,
@@ -117,15 +118,40 @@ def _devices(
     return statuses
 
 
-def _epochs(reader: Reader, device: int, current: int | None, next_seq: int | None) -> tuple[EpochStatus, ...]:
-    found = reader.ask(
-        "SELECT epoch, opened_ms, why, upto, highest, ended, end_seq, settled FROM epoch WHERE device = ? "
-        "ORDER BY opened_ms, epoch",
-        (device,),
-    )
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What is written down of some devices, read at once: a question for each would cost more than its answer."""
+
+    epochs: Mapping[int, list[tuple[Any, ...]]]
+    gaps: Mapping[tuple[int, int], list[tuple[int, int]]]
+    conflicts: Mapping[int, int]
+
+
+def _books(reader: Reader, clause: str, values: tuple[Any, ...]) -> _Books:
+    among = f"WHERE device IN (SELECT id FROM device WHERE {clause})"  # noqa: S608 - clauses of ours
+    epochs: dict[int, list[tuple[Any, ...]]] = {}
+    for key, *fields in reader.ask(
+        "SELECT device, epoch, opened_ms, why, upto, highest, ended, end_seq, settled FROM epoch "  # noqa: S608
+        f"{among} ORDER BY device, opened_ms, epoch",
+        values,
+    ):
+        epochs.setdefault(key, []).append(tuple(fields))
+    gaps: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for key, epoch, lo, hi in reader.ask(
+        f"SELECT device, epoch, lo, hi FROM gap {among} ORDER BY device, epoch, lo, hi",  # noqa: S608
+        values,
+    ):
+        gaps.setdefault((key, epoch), []).append((lo, hi))
+    conflicts = reader.ask(f"SELECT device, count(*) FROM conflict {among} GROUP BY device", values)  # noqa: S608
+    return _Books(epochs, gaps, {int(key): int(count) for key, count in conflicts})
+
+
+def _epochs(
+    reader: Reader, books: _Books, device: int, current: int | None, next_seq: int | None
+) -> tuple[EpochStatus, ...]:
     statuses = []
-    for epoch, opened_ms, why, upto, highest, ended, end_seq, settled in found:
-        rows, lost = _held(reader, device, epoch, upto)
+    for epoch, opened_ms, why, upto, highest, ended, end_seq, settled in books.epochs.get(device, ()):
+        rows, lost = _held(reader, books, (device, epoch), upto, highest)
         claim = end_seq if ended else next_seq if epoch == current else None
         end = claim - 1 if claim else None
         missing = max(end or 0, highest) - rows - lost
@@ -162,19 +188,21 @@ def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count} rows"
 
 
-def _held(reader: Reader, device: int, epoch: int, upto: int) -> tuple[int, int]:
+def _held(reader: Reader, books: _Books, key: tuple[int, int], upto: int, highest: int) -> tuple[int, int]:
     """Rows here, and numbers told as lost that are not here after all.
 
     The rows up to `upto` are not counted one by one: what is neither told as lost nor absent is there by definition.
     """
-    gaps = _merged(reader.ask("SELECT lo, hi FROM gap WHERE device = ? AND epoch = ? ORDER BY lo, hi", (device, epoch)))
+    gaps = _merged(books.gaps.get(key, []))
     in_gaps = "SELECT count(*) FROM row WHERE device = ? AND epoch = ? AND seq BETWEEN ? AND ?"
     lost = lost_below = 0
     for lo, hi in gaps:
-        absent = hi - lo + 1 - _count(reader, in_gaps, device, epoch, lo, hi)
+        absent = hi - lo + 1 - _count(reader, in_gaps, *key, lo, hi)
         lost += absent
         lost_below += absent if hi <= upto else 0
-    beyond = _count(reader, "SELECT count(*) FROM row WHERE device = ? AND epoch = ? AND seq > ?", device, epoch, upto)
+    beyond = 0
+    if highest > upto:
+        beyond = _count(reader, "SELECT count(*) FROM row WHERE device = ? AND epoch = ? AND seq > ?", *key, upto)
     return upto - lost_below + beyond, lost
 
 
