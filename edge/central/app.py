@@ -65,7 +65,6 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
         leader = _leader(wire, config, clock, stack, registry, answers)
         cataloguer = _cataloguer(config, clock, stack)
         texts = Texts(wire, CentralTopics(fleet=config.fleet), clock)
-        http = _http(config, clock, stack, texts, say)
         wire.start(_Told(ingest, answers, leader))
         stack.callback(wire.stop)
         ingest.start()
@@ -78,6 +77,8 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
         if leader is not None:
             leader.start()
             stack.callback(leader.stop)
+        # After all that devices wait for: its libraries take a second to load on a board.
+        http = _http(config, clock, stack, texts, say)
         broker = f"{config.broker.host}:{config.broker.port}"
         say(f"central: ready; database {path}, broker {broker}, fleet {config.fleet or 'any'}")
         parts = (wire, ingest, cataloguer, http, answers, leader)
