@@ -33,7 +33,10 @@ _KNOWN = 100_000  # names of tags held in memory
 
 _ROWS = """
 SELECT arrival, device, epoch, seq, got_ms, body FROM row
-WHERE (arrival, device, epoch, seq) > (?, ?, ?, ?) ORDER BY arrival, device, epoch, seq LIMIT ?
+WHERE (arrival, device, epoch, seq) > (?, ?, ?, ?) AND arrival <= ? ORDER BY arrival, device, epoch, seq LIMIT ?
+"""
+_BEGIN = """
+INSERT INTO progress (name, arrival, device, epoch, seq) VALUES ('catalogue', 0, 0, 0, 0) ON CONFLICT DO NOTHING
 """
 _MOVE = """
 UPDATE progress SET arrival = ?, device = ?, epoch = ?, seq = ?
@@ -52,7 +55,6 @@ ON CONFLICT (day, device, pipeline, model) DO UPDATE SET
   results = usage.results + excluded.results, skipped = usage.skipped + excluded.skipped
 """
 
-_Place: TypeAlias = tuple[int, int, int, int]
 _Key: TypeAlias = tuple[str, str]  # kind and name
 
 
@@ -133,8 +135,9 @@ class Catalogue:
         Raises:
             StoreError: the database failed; the next step does the same.
         """
-        place: _Place = self._reader.ask("SELECT arrival, device, epoch, seq FROM progress WHERE name = 'catalogue'")[0]
-        rows = self._reader.ask(_ROWS, (*place, _BATCH))
+        begun = self._reader.ask("SELECT arrival, device, epoch, seq FROM progress WHERE name = 'catalogue'")
+        place: tuple[Any, ...] = begun[0] if begun else (0, 0, 0, 0)
+        rows = self._reader.ask(_ROWS, (*place, self._reader.last_arrival(), _BATCH))
         if not rows:
             return 0
         found = _Found()
@@ -144,6 +147,7 @@ class Catalogue:
                 found.add((device, epoch, seq), got_ms, seen)
         tags: dict[_Key, int] = {}
         with self._editor.transaction() as database:
+            database.execute(_BEGIN)
             if database.execute(_MOVE, (*rows[-1][:4], *place)).rowcount:
                 tags = self._keep(database, found)
         self._tags.update(tags)  # not before the commit: a rollback takes them back

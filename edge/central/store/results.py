@@ -36,7 +36,7 @@ SELECT t.made_ms, t.device, t.epoch, t.seq, CASE WHEN {{also}} THEN 1 ELSE 0 END
 FROM tagged t WHERE t.tag = ? AND {_BEFORE.format(t="t")} {_ORDER.format(t="t")}
 """  # noqa: S608 - columns
 _ALSO = """EXISTS (SELECT 1 FROM tagged x WHERE x.tag = ? AND x.made_ms = t.made_ms AND x.device = t.device
-  AND x.epoch = t.epoch AND x.seq = t.seq AND (? IS NULL OR x.score >= ?))"""
+  AND x.epoch = t.epoch AND x.seq = t.seq{score})"""
 _COLUMNS = "r.made_ms, r.device, r.epoch, r.seq, r.arrival, r.got_ms, r.body, d.fleet, d.name"
 _BY_TIME = f"""
 SELECT {_COLUMNS} FROM row r JOIN device d ON d.id = r.device WHERE {_BEFORE.format(t="r")} {_ORDER.format(t="r")}
@@ -187,11 +187,14 @@ def _by_tag(
     reader: Reader, wanted: Wanted, found_tags: Sequence[_Tag], values: tuple[Any, ...], most: int
 ) -> list[tuple[Place, Stored | None]]:
     rarest, *others = found_tags
-    also = ["(? IS NULL OR t.score >= ?)"]
-    asked: list[Any] = [rarest.min_score, rarest.min_score]
+    also = ["1 = 1"]
+    asked: list[Any] = []
+    if rarest.min_score is not None:
+        also.append("t.score >= ?")
+        asked.append(rarest.min_score)
     for each in others:
-        also.append(_ALSO)
-        asked += [each.number, each.min_score, each.min_score]
+        also.append(_ALSO.format(score="" if each.min_score is None else " AND x.score >= ?"))
+        asked += [each.number] if each.min_score is None else [each.number, each.min_score]
     if wanted.fleet is not None:
         also.append("EXISTS (SELECT 1 FROM device d WHERE d.id = t.device AND d.fleet = ?)")
         asked.append(wanted.fleet)

@@ -74,7 +74,7 @@ class Site:
         self.people = People(self.editor, self.clock)
         self.access = Access(self.reader, self.editor, Passwords(memory_kib=8, rounds=1), self.clock)
         self.wire = AnsweringWire()
-        self.catalogue = Catalogue(Reader.open(self.centre.url), self.editor)
+        self.catalogue = Catalogue(self.reader.sibling(), self.editor)
         self.backend = Backend(
             reader=self.reader,
             editor=self.editor,

@@ -50,13 +50,12 @@ def upgrade() -> None:
         sa.Column("skipped", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    progress = op.create_table(
+    op.create_table(
         "progress",
         sa.Column("name", sa.String, primary_key=True),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("arrival", "device", "epoch", "seq")),
         sqlite_with_rowid=False,
     )
-    op.bulk_insert(progress, [{"name": "catalogue", "arrival": 0, "device": 0, "epoch": 0, "seq": 0}])
 
 
 def _key(*names: str) -> list[sa.Column[int]]:
