@@ -67,8 +67,8 @@ def devices(reader: Reader, now_ms: int, *, fleet: str | None = None) -> tuple[D
 def _devices(reader: Reader, now_ms: int, fleet: str | None) -> tuple[DeviceStatus, ...]:
     found = reader.ask(
         "SELECT id, fleet, name, is_online, last_ms, version, epoch, next_seq, coalesce(backlog_rows, 0), every_ms "
-        "FROM device WHERE ? IS NULL OR fleet = ? ORDER BY fleet, name",
-        (fleet, fleet),
+        "FROM device WHERE fleet = coalesce(?, fleet) ORDER BY fleet, name",
+        (fleet,),
     )
     incidents = {(what, who): count for what, who, count in reader.ask("SELECT what, who, count FROM incident")}
     statuses = []
