@@ -65,7 +65,9 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic only since 
 
 @click.command()
 @click.option(
-    "--database", default="central.db", help="sqlite:///PATH, or just the path.  [default: central.db in this folder]"
+    "--database",
+    default="central.db",
+    help="A path, sqlite:///PATH or postgresql://USER@HOST/NAME.  [default: central.db in this folder]",
 )
 @click.option("--device", help="NAME or FLEET/NAME.")
 @click.option("--pipeline", help="Only results of this pipeline.")

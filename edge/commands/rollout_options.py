@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["database_option", "lines_of", "moment", "opened", "wanted_release"]
 
 database_option = click.option(
-    "--database", default="central.db", help="sqlite:///PATH, or just the path.  [default: central.db in this folder]"
+    "--database",
+    default="central.db",
+    help="A path, sqlite:///PATH or postgresql://USER@HOST/NAME.  [default: central.db in this folder]",
 )
 
 

@@ -104,6 +104,10 @@ class Transaction(Protocol):
         """Fill a table with rows that it does not hold yet."""
         ...
 
+    def number_on(self) -> None:
+        """After loading: let devices and arrivals to come get numbers above those that are there."""
+        ...
+
 
 class Hold(Protocol):
     """The right to be the one service on a database."""

@@ -90,7 +90,7 @@ class PostgresDatabase(Database):
         """See `database.open_writer`. The database must be there, empty or ours: making one needs rights of its own."""
         database = cls(url, is_reader=False, is_tested=False)
         with database.translating(), closing_on_failure(database):
-            database._check_server()
+            database._check_server(is_reader=False)
             upgrade(database._engine, database.name, lock=f"SELECT pg_advisory_xact_lock({_UPGRADING})")
         return database
 
@@ -99,7 +99,7 @@ class PostgresDatabase(Database):
         """See `database.open_reader` and `database.open_editor`."""
         database = cls(url, is_reader=is_reader, is_tested=True)
         with database.translating(), closing_on_failure(database):
-            database._check_server()
+            database._check_server(is_reader=is_reader)
             check_version(database._engine, database.name)
         return database
 
@@ -190,7 +190,7 @@ class PostgresDatabase(Database):
             use_native_hstore=False,
         )
 
-    def _check_server(self) -> None:
+    def _check_server(self, *, is_reader: bool) -> None:
         with self.transaction() as transaction:
             encoding, is_standby, syncs = transaction.execute(
                 "SELECT current_setting('server_encoding'), pg_is_in_recovery(), current_setting('fsync')"
@@ -203,7 +203,7 @@ class PostgresDatabase(Database):
             raise StoreError(
                 f"central database {self.name} is on a standby, which knows of no writer; name its primary"
             )
-        if syncs == "off":
+        if syncs == "off" and not is_reader:
             _log.warning("central database %s: its server runs with fsync=off; a power cut may lose it", self.name)
 
 
@@ -263,6 +263,11 @@ class _PostgresTransaction:
         with self._connection.cursor() as cursor, cursor.copy(command) as copy:
             for row in rows:
                 copy.write_row(row)
+
+    def number_on(self) -> None:
+        for sequence, column, table in (("device_id_seq", "id", "device"), ("row_arrival", "arrival", "row")):
+            highest = f"SELECT setval('{sequence}', max({column})) FROM {table} HAVING max({column}) > 0"  # noqa: S608
+            self._connection.execute(highest.encode())
 
     def _held(self, numbers: Sequence[tuple[int, int, int]]) -> set[tuple[int, int, int]]:
         """Those that have a row, in whatever month."""
