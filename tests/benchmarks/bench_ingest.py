@@ -97,11 +97,12 @@ def _body(seq: int) -> bytes:
     )
 
 
-def _batches(rows: int, per_batch: int) -> list[tuple[str, bytes, Batch]]:
+def batches_of(rows: int, per_batch: int, devices: int) -> list[tuple[str, bytes, Batch]]:
+    """Topic, payload and content of what so many devices send in turn."""
     found = []
-    for start in range(1, rows // _DEVICES + 1, per_batch):
-        for device in range(_DEVICES):
-            last = min(start + per_batch, rows // _DEVICES + 1)
+    for start in range(1, rows // devices + 1, per_batch):
+        for device in range(devices):
+            last = min(start + per_batch, rows // devices + 1)
             batch = Batch(
                 epoch=7 + device,
                 session=1,
@@ -195,7 +196,7 @@ def _fresh(kind: str, server: Postgres | None) -> Iterator[str]:
 
 
 def _compare(kind: str, server: Postgres | None, options: argparse.Namespace) -> bool:
-    batches = _batches(options.rows, options.rows_per_batch)
+    batches = batches_of(options.rows, options.rows_per_batch, _DEVICES)
     rows = sum(len(batch.rows) for _, _, batch in batches)
     size = sum(len(row.body) for _, _, batch in batches for row in batch.rows) / rows
     print(

@@ -40,6 +40,11 @@ def test_any_other_url_is_refused_with_an_example(url: str) -> None:
         Store.open(url)
 
 
+def test_a_url_that_cannot_be_read_is_a_mistake_of_who_wrote_it() -> None:
+    with pytest.raises(ConfigError, match="expected postgresql://USER@HOST/NAME"):
+        Store.open("postgresql://[::1/edge")
+
+
 def test_a_reader_needs_a_database_and_changes_nothing(centre: Centre, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no central database"):
         open_reader(f"sqlite:///{tmp_path / 'nowhere.db'}")

@@ -27,7 +27,7 @@ from edge.central.store.database import ROW_COLUMNS, Cursor, Database, Hold, Par
 from edge.central.store.partitions import month_of
 from edge.central.store.placeholders import to_format
 from edge.central.store.tables import check_version, upgrade
-from edge.errors import DiskFullError, MissingExtraError, ProtocolError, StoreError
+from edge.errors import ConfigError, DiskFullError, MissingExtraError, ProtocolError, StoreError
 
 if TYPE_CHECKING:
     import psycopg
@@ -82,7 +82,8 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str, *, is_reader: bool, is_tested: bool) -> None:
         self._url = url
-        super().__init__(self._open_engine(is_reader=is_reader, is_tested=is_tested), _name_of(url))
+        name = _name_of(url)
+        super().__init__(self._open_engine(is_reader=is_reader, is_tested=is_tested), name)
         self._months: set[str] = set()
 
     @classmethod
@@ -348,8 +349,11 @@ def _take_any_text(connection: psycopg.Connection) -> None:
 
 
 def _name_of(url: str) -> str:
-    """The URL without passwords and options."""
-    parts = urlsplit(url)
+    """The URL without passwords and options. Raises ConfigError for one that is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as err:
+        raise ConfigError((f"database: not a URL ({err}); expected postgresql://USER@HOST/NAME",)) from err
     user, at, place = parts.netloc.rpartition("@")
     return f"postgresql://{user.partition(':')[0]}{at}{place}{parts.path}"
 
