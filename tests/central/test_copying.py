@@ -55,6 +55,13 @@ def filled(make_url: MakeUrl, tmp_path: Path) -> Iterator[Centre]:
     centre.close()
 
 
+def test_all_tables_are_copied_that_there_are(filled: Centre) -> None:
+    from sqlalchemy import inspect
+
+    names = set(inspect(filled.store.database._engine).get_table_names())
+    assert {each for each in names if not each.startswith("row_y")} == {*METADATA.tables, "alembic_version"}
+
+
 def held(centre: Centre) -> dict[str, int]:
     return {name: int(centre.ask(f"SELECT count(*) FROM {name}")[0][0]) for name in METADATA.tables}  # noqa: S608
 

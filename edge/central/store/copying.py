@@ -55,7 +55,8 @@ def _copy(source: Database, target: Database, say: Callable[[str], None]) -> int
         _check_empty(writing, target.name, tables)
         with source.transaction() as reading:
             written = {table.name: _copy_table(reading, writing, table) for table in tables}
-        writing.number_on()
+        keyed = ((table.name, table.autoincrement_column) for table in tables)
+        writing.number_on({name: column.name for name, column in keyed if column is not None})
         for table in tables:
             count, _ = written[table.name]
             found = _sum_up(writing.stream(_select(table)))

@@ -50,6 +50,11 @@ class GoneError(StoreError):
 class Cursor(Protocol):
     """What a statement found."""
 
+    @property
+    def rowcount(self) -> int:
+        """How many rows a statement changed."""
+        ...
+
     def fetchone(self) -> Any:
         """Give the next row, None after the last."""
         ...
@@ -104,8 +109,8 @@ class Transaction(Protocol):
         """Fill a table with rows that it does not hold yet."""
         ...
 
-    def number_on(self) -> None:
-        """After loading: let devices and arrivals to come get numbers above those that are there."""
+    def number_on(self, columns: Mapping[str, str]) -> None:
+        """After loading: let arrivals, and keys in these columns, by table, go on above those that are there."""
         ...
 
 

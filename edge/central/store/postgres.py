@@ -265,9 +265,10 @@ class _PostgresTransaction:
             for row in rows:
                 copy.write_row(row)
 
-    def number_on(self) -> None:
-        for sequence, column, table in (("device_id_seq", "id", "device"), ("row_arrival", "arrival", "row")):
-            highest = f"SELECT setval('{sequence}', max({column})) FROM {table} HAVING max({column}) > 0"  # noqa: S608
+    def number_on(self, columns: Mapping[str, str]) -> None:
+        sequences = [(f"pg_get_serial_sequence('{table}', '{key}')", key, table) for table, key in columns.items()]
+        for sequence, column, table in (*sequences, ("'row_arrival'", "arrival", "row")):
+            highest = f"SELECT setval({sequence}, max({column})) FROM {table} HAVING max({column}) > 0"  # noqa: S608 - our own names
             self._connection.execute(highest.encode())
 
     def _held(self, numbers: Sequence[tuple[int, int, int]]) -> set[tuple[int, int, int]]:

@@ -149,7 +149,7 @@ class _SqliteTransaction:
         places = ", ".join("?" * len(columns))
         self._connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)  # noqa: S608 - our own names
 
-    def number_on(self) -> None:
+    def number_on(self, columns: Mapping[str, str]) -> None:
         """Nothing to do: numbers are always the next after the highest."""
 
 
