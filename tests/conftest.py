@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.simulators.postgres import Postgres, find_postgres
 
 SHARED = Path(os.environ.get("EDGE_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -33,3 +36,13 @@ def mosquitto() -> str:
     if found is None:
         pytest.skip("mosquitto is not installed")
     return found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests; `./run test` installs it. Each takes databases of its own from it."""
+    programs = find_postgres()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    with Postgres(programs) as server:
+        yield server

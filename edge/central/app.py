@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ from edge.central.ingest import Ingest
 from edge.central.rollout.leader import Leader
 from edge.central.shelf import Shelf
 from edge.central.store.catalogue import Catalogue
-from edge.central.store.database import path_of
 from edge.central.store.editor import Editor
 from edge.central.store.read import Reader
 from edge.central.store.rollouts import Rollouts
@@ -31,7 +30,6 @@ from edge.central.texts import Texts
 from edge.clock import Clock
 from edge.contract.topics import CentralTopics
 from edge.errors import InputError, MissingExtraError
-from edge.lock import Lock
 from edge.toml import read_text
 from edge.wire.mqtt import MqttWire
 
@@ -48,16 +46,14 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
     """Serve until `stopping` is set; `say` gets the lines for whoever started us.
 
     Raises:
-        ConfigError, StoreError, MissingExtraError: it cannot start.
+        ConfigError, StoreError, MissingExtraError: it cannot start, or another service has taken its database.
         Exception: what one of its threads died of.
     """
     with ExitStack() as stack:
         store = Store.open(config.database)
         stack.callback(store.close)
-        path = path_of(config.database)
         # Two would also share a client id, and the broker would throw them out in turn.
-        advice = "give this one its own --database"
-        stack.enter_context(Lock(path.with_name(f"{path.name}.lock"), what=f"central database {path}", advice=advice))
+        hold = stack.enter_context(closing(store.database.hold("give this one its own --database")))
         wire = MqttWire(config.broker, client_id=config.client_id, clock=clock)
         ingest = Ingest(wire, store, CentralTopics(fleet=config.fleet), config.ingest, clock)
         registry = _registry(config.registry, clock)
@@ -80,9 +76,10 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
         # After all that devices wait for: its libraries take a second to load on a board.
         http = _http(config, clock, stack, texts, say)
         broker = f"{config.broker.host}:{config.broker.port}"
-        say(f"central: ready; database {path}, broker {broker}, fleet {config.fleet or 'any'}")
+        say(f"central: ready; database {store.database.name}, broker {broker}, fleet {config.fleet or 'any'}")
         parts = (wire, ingest, cataloguer, http, answers, leader)
         while not clock.wait(stopping, _TICK_S):
+            hold.check()
             if any(part is not None and part.failure is not None for part in parts):
                 break
     say(

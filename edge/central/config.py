@@ -110,7 +110,9 @@ class CentralConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ingest: IngestConfig = IngestConfig()
     registry: RegistryConfig = RegistryConfig()
     http: HttpConfig = HttpConfig()
-    database: str = "sqlite:///central.db"  # or just the path
+    # Or just the path; or postgresql://USER@HOST/NAME, where one machine's disk is not enough. Its password stands in
+    # ~/.pgpass, or in a file that the URL names: postgresql://USER@HOST/NAME?passfile=PATH.
+    database: str = "sqlite:///central.db"
     fleet: str | None = None  # None: every fleet on this broker
     # Unique on its broker: with the same id twice the broker throws the two out in turn.
     client_id: str = "edge-central"

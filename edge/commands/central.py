@@ -1,6 +1,7 @@
 """`edge central`: run the service that keeps what the fleet sends, and ask it how the fleet is.
 
-Promises: `run` ends cleanly on SIGTERM and Ctrl-C; `status` reads only, and works while the service runs or not.
+Promises: `run` ends cleanly on SIGTERM and Ctrl-C; `status` reads only, and works while the service runs or not;
+`copy-to` copies all or nothing.
 Leaves out: the service (`central.app`).
 Thread: main.
 """
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_DATABASE_HELP = "sqlite:///PATH, or just the path.  [default: central.db in this folder]"
+_DATABASE_HELP = "A path, sqlite:///PATH or postgresql://USER@HOST/NAME.  [default: central.db in this folder]"
 
 
 @click.group()
@@ -145,6 +146,20 @@ def _of_service(client: ApiClient, fleet: str | None) -> tuple[DeviceStatus, ...
     from edge.central.store.verdict import DeviceStatus
 
     return tuple(msgspec.convert(each, DeviceStatus) for each in client.pages("/devices", fleet=fleet, limit=500))
+
+
+@command.command("copy-to")
+@click.argument("target", metavar="DATABASE")
+@click.option("--database", default="central.db", help=_DATABASE_HELP)
+def copy_to(target: str, database: str) -> None:
+    """Copy everything into another database, which must be empty or new.
+
+    Stop the service before, and start it on the other one after: devices notice nothing.
+    """
+    from edge.central.store.copying import copy_to as copy_all
+
+    rows = copy_all(database_url(database), database_url(target), click.echo)
+    click.echo(f"copied {rows} rows; go on with: edge central run --database {target}")
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,9 @@ import click
 __all__ = ["database_option", "database_url"]
 
 database_option = click.option(
-    "--database", default="central.db", help="sqlite:///PATH, or just the path.  [default: central.db in this folder]"
+    "--database",
+    default="central.db",
+    help="A path, sqlite:///PATH or postgresql://USER@HOST/NAME.  [default: central.db in this folder]",
 )
 
 

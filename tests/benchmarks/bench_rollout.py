@@ -18,6 +18,7 @@ from pathlib import Path
 from edge.central.rollout.engine import begin, step
 from edge.central.rollout.plan import Step, Wave
 from edge.central.store import reports as stored
+from edge.central.store.database import Transaction
 from edge.central.store.rollouts import Rollouts
 from edge.central.store.write import Store
 from tests.central.rollout.crowd import BEGIN_MS, IDLE, plan, reports
@@ -34,7 +35,7 @@ class Timed(Rollouts):
     held_s = 0.0
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[Transaction]:
         with super().transaction() as database:
             began = time.perf_counter()
             yield database

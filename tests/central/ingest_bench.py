@@ -106,9 +106,10 @@ class Centre:
     folder: Path
     clock: ManualClock = field(default_factory=ManualClock)
     config: IngestConfig = field(default_factory=IngestConfig)
+    url: str = ""
 
     def __post_init__(self) -> None:
-        self.url = f"sqlite:///{self.folder / 'central.db'}"
+        self.url = self.url or f"sqlite:///{self.folder / 'central.db'}"
         self.wire = HandWire()
         self.store = Store.open(self.url)
         self.noting = NotingStore(self.store, self.wire.story)

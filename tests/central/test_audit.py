@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.contract.messages import EpochStart, EpochWhy, Gap, Range, RowClass
+from tests.central.conftest import MakeCentre
 from tests.central.ingest_bench import Centre, row, rows
 
 
@@ -124,13 +124,13 @@ def test_a_hole_that_stays_open_holds_upto_for_any_number_of_rows(centre: Centre
     assert centre.send(rows(1, 1)).upto == 1600
 
 
-@settings(max_examples=40, deadline=None)
+# Each example has a database of its own.
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 12), st.booleans()), min_size=1, max_size=25))
 def test_whatever_is_lost_repeated_and_reordered_the_books_say_what_a_plain_set_says(
-    batches: list[tuple[int, int, bool]],
+    make_centre: MakeCentre, batches: list[tuple[int, int, bool]]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        centre = Centre(Path(folder))
+    with closing(make_centre()) as centre:
         held: set[int] = set()
         told: set[int] = set()
         for number, (first, length, is_gap) in enumerate(batches):
@@ -148,21 +148,19 @@ def test_whatever_is_lost_repeated_and_reordered_the_books_say_what_a_plain_set_
         status = centre.status()
         assert (status.rows, status.lost) == (len(held), len(told - held))
         assert status.epochs[0].missing == max(covered) - len(covered)
-        centre.close()
 
 
-def test_a_centre_restored_from_an_older_copy_says_how_many_rows_it_forgot(tmp_path: Path) -> None:
+def test_a_centre_restored_from_an_older_copy_says_how_many_rows_it_forgot(
+    make_centre: MakeCentre, copy_database: Callable[[str], str]
+) -> None:
     """Their device was told that they are safe, and holds them no longer: they are not pending."""
-    for name in ("now", "copy"):
-        (tmp_path / name).mkdir()
-    centre = Centre(tmp_path / "now")
+    centre = make_centre()
     centre.send(rows(1, 4))
     centre.close()
-    shutil.copy(tmp_path / "now" / "central.db", tmp_path / "copy")
-    centre = Centre(tmp_path / "now")
+    copy = copy_database(centre.url)
+    centre = make_centre(url=centre.url)
     centre.send(rows(5, 10))
-    centre.close()
-    restored = Centre(tmp_path / "copy")
+    restored = make_centre(url=copy)
     restored.send(rows(11, 12))
     restored.state(next_seq=15, settled=11)
     restored.step()
@@ -170,7 +168,6 @@ def test_a_centre_restored_from_an_older_copy_says_how_many_rows_it_forgot(tmp_p
     assert (status.verdict, status.pending) == ("short by 6 rows", 2)
     restored.send((gap_row(14, (13, 13)),))
     assert (restored.status().verdict, restored.status().pending) == ("short by 6 rows", 0)
-    restored.close()
 
 
 def test_numbers_below_what_is_settled_that_a_gap_tells_of_are_not_short(centre: Centre) -> None:

@@ -188,7 +188,8 @@ def test_two_catalogues_at_once_count_each_row_once(library: Library) -> None:
     assert late.step() == 0
 
 
-def test_a_batch_that_fails_leaves_nothing_and_is_taken_whole_later(library: Library) -> None:
+def test_a_batch_that_fails_leaves_nothing_and_is_taken_whole_later(sqlite_centre: Centre) -> None:
+    library = Library(sqlite_centre)
     library.centre.send(rows(1, 5))
     with closing(sqlite3.connect(library.centre.folder / "central.db")) as database:
         database.execute("CREATE TRIGGER no BEFORE INSERT ON usage BEGIN SELECT RAISE(FAIL, 'not now'); END")
@@ -200,6 +201,7 @@ def test_a_batch_that_fails_leaves_nothing_and_is_taken_whole_later(library: Lib
     assert tags(library.reader, "pipeline", 1) == []
     assert library.follow() == 5
     assert tags(library.reader, "pipeline", 1) == [("porch", 5)]
+    library.close()
 
 
 def test_usage_is_summed_as_asked(library: Library) -> None:

@@ -1,190 +1,134 @@
+"""What holds for a central database of every kind."""
+
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edge.central.store.catalogue_schema import METADATA
-from edge.central.store.database import GoneError, open_reader, open_writer
-from edge.central.store.read import Reader
+from edge.central.store.database import open_editor, open_reader, open_writer
+from edge.central.store.read import Query, Reader
 from edge.central.store.write import Store
-from edge.errors import ConfigError, DiskFullError, StoreError
+from edge.errors import ConfigError, InputError, StoreError
+from tests.central.conftest import MakeCentre, MakeUrl
 from tests.central.ingest_bench import Centre, rows
-
-
-def test_the_migrations_lead_to_the_tables_that_the_program_expects(tmp_path: Path) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.runtime.migration import MigrationContext
-
-    engine = open_writer(f"sqlite:///{tmp_path / 'central.db'}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-        keyed = [
-            name
-            for name, sql in connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
-            if "WITHOUT ROWID" in sql
-        ]
-    engine.dispose()
-    assert sorted(keyed) == sorted(
-        [
-            "assignment",
-            "comparison",
-            "conflict",
-            "epoch",
-            "event",
-            "gap",
-            "incident",
-            "label",
-            "link",
-            "login",
-            "pin",
-            "progress",
-            "rollout",
-            "rollout_log",
-            "rollout_member",
-            "row",
-            "slot",
-            "tagged",
-            "update_step",
-            "usage",
-            "wanted",
-        ]
-    )
-
-
-def test_the_writer_syncs_every_commit(tmp_path: Path) -> None:
-    engine = open_writer(f"sqlite:///{tmp_path / 'central.db'}")
-    with engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-    engine.dispose()
 
 
 def test_opening_again_finds_everything(centre: Centre) -> None:
     centre.send(rows(1, 5))
     centre.store.close()
-    again = Centre(centre.folder)
+    again = Centre(centre.folder, url=centre.url)
     assert again.send(rows(4, 7)).upto == 7
     assert again.store.duplicates == 2
     again.close()
 
 
-@pytest.mark.parametrize("damage", ["garbage", "header", "middle", "cut"])
-def test_a_damaged_database_is_one_clear_error_and_is_left_as_it_was(centre: Centre, damage: str) -> None:
-    for first in range(1, 2000, 100):
-        centre.send(rows(first, first + 99))
-    centre.close()
-    path = centre.folder / "central.db"
-    content = bytearray(path.read_bytes())
-    if damage == "garbage":
-        content = bytearray(b"this is no database " * 500)
-    elif damage == "header":
-        content[:100] = bytes(100)
-    elif damage == "middle":
-        content[8192 : len(content) // 2] = b"\xff" * (len(content) // 2 - 8192)
-    else:
-        content = content[: len(content) // 2]
-    path.write_bytes(content)
-    with pytest.raises(StoreError, match="is damaged") as caught:
-        Store.open(centre.url)
-    assert "restore a backup" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert path.read_bytes() == content
-
-
-def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
-    (tmp_path / "central.db").touch()
-    Store.open(f"sqlite:///{tmp_path / 'central.db'}").close()
-
-
 def test_a_database_of_a_newer_version_is_refused_by_writer_and_reader(centre: Centre) -> None:
-    centre.close()
-    with closing(sqlite3.connect(centre.folder / "central.db")) as database, database:
+    with centre.store.database.transaction() as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
-    database.close()
+    centre.close()
     with pytest.raises(StoreError, match="newer version"):
         Store.open(centre.url)
     with pytest.raises(StoreError, match="version 9999"):
         Reader.open(centre.url)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="folder cannot be made"):
-        Store.open(f"sqlite:///{tmp_path / 'file' / 'central.db'}")
-
-
-def test_a_path_that_is_a_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="unable to open"):
-        Store.open(f"sqlite:///{tmp_path}")
-
-
-@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "sqlite:///:memory:", "postgresql://x/y", "mysql://x"])
+@pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///", "sqlite:///:memory:", "postgres", "mysql://x"])
 def test_any_other_url_is_refused_with_an_example(url: str) -> None:
-    with pytest.raises(ConfigError, match="expected sqlite:///PATH"):
+    with pytest.raises(ConfigError, match=r"expected sqlite:///PATH.* or postgresql://USER@HOST/NAME"):
         Store.open(url)
+
+
+def test_a_url_that_cannot_be_read_is_a_mistake_of_who_wrote_it() -> None:
+    with pytest.raises(ConfigError, match="expected postgresql://USER@HOST/NAME"):
+        Store.open("postgresql://[::1/edge")
 
 
 def test_a_reader_needs_a_database_and_changes_nothing(centre: Centre, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no central database"):
         open_reader(f"sqlite:///{tmp_path / 'nowhere.db'}")
     assert not (tmp_path / "nowhere.db").exists()
+    centre.send(rows(1, 2))
     reader = centre.reader()
-    with pytest.raises(StoreError, match="readonly"):
+    with pytest.raises(StoreError, match=r"read-?only"):
         reader.ask("DELETE FROM row")
+    assert reader.ask("SELECT count(*) FROM row") == [(2,)]
     reader.close()
 
 
-def test_a_file_that_is_some_other_database_is_no_central_one(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "other.db")) as database, database:
-        database.execute("CREATE TABLE x (y)")
+def test_a_transaction_is_kept_whole_or_not_at_all(make_url: MakeUrl) -> None:
+    database = open_writer(make_url())
+    label = "INSERT INTO label (device, name, value) VALUES (?, ?, ?)"
+
+    def slip() -> None:
+        with database.transaction() as transaction:
+            transaction.execute(label, (1, "site", "north"))
+            raise InputError("a slip of the pen")
+
+    with pytest.raises(InputError):
+        slip()
+    with database.transaction() as transaction:
+        assert transaction.execute("SELECT count(*) FROM label").fetchall() == [(0,)]
+        transaction.executemany(label, [(1, "site", "100 % sure?"), (2, "site", ":name ::text")])
+    with database.transaction() as transaction:
+        found = transaction.execute("SELECT value FROM label WHERE name = :name ORDER BY device", {"name": "site"})
+        assert list(found) == [("100 % sure?",), (":name ::text",)]
+        assert transaction.execute("SELECT '?%:x' WHERE 1 = ?", (1,)).fetchone() == ("?%:x",)
     database.close()
+
+
+def test_one_service_holds_a_database_until_it_lets_go(centre: Centre) -> None:
+    hold = centre.store.database.hold("do something else")
+    hold.check()
+    other = open_editor(centre.url)
+    with pytest.raises(StoreError, match=r"is in use by .*: stop that one first, or do something else"):
+        other.hold("do something else")
+    hold.close()
+    other.hold("do something else").close()
+    other.close()
+
+
+def test_a_walk_shows_what_was_there_when_it_began_and_the_next_goes_on_from_there(centre: Centre) -> None:
+    reader = centre.reader()
+    assert reader.last_arrival() == 0
+    centre.send(rows(1, 2))
+    last = reader.last_arrival()
+    walk = reader.results(Query())
+    assert next(walk).seq == 1
+    centre.send(rows(3, 4))
+    assert [each.seq for each in walk] == [2]
+    assert [each.seq for each in reader.results(Query(), after=last)] == [3, 4]
+    assert [each.seq for each in reader.newest(Query(), 3)] == [2, 3, 4]
+    reader.close()
+
+
+def test_all_questions_inside_a_snapshot_see_the_same_moment(centre: Centre) -> None:
+    centre.send(rows(1, 2))
+    reader = centre.reader()
+    with reader.snapshot():
+        last = reader.last_arrival()
+        assert reader.ask("SELECT count(*) FROM row") == [(2,)]
+        centre.send(rows(3, 4))
+        assert reader.ask("SELECT count(*) FROM row") == [(2,)]
+        assert reader.last_arrival() == last
+    assert reader.ask("SELECT count(*) FROM row") == [(4,)]
+    reader.close()
+
+
+@pytest.mark.parametrize("open_one", [open_reader, open_editor])
+def test_a_database_without_our_tables_is_not_read(make_empty: MakeUrl, open_one: Callable[[str], object]) -> None:
     with pytest.raises(StoreError, match="tables of version none"):
-        Reader.open(f"sqlite:///{tmp_path / 'other.db'}")
+        open_one(make_empty())
 
 
-def test_a_full_disk_is_told_as_such_and_the_same_commit_succeeds_later(centre: Centre) -> None:
-    centre.send(rows(1, 2))
-    pages = centre.ask("PRAGMA page_count")[0][0]
-    with centre.store._engine.connect() as connection:
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-    centre.data(rows(3, 900))
-    with pytest.raises(DiskFullError):
-        centre.ingest.step()
-    assert centre.ask("SELECT count(*) FROM row") == [(2,)]
-    with centre.store._engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
-    (receipt,) = centre.step()
-    assert receipt.upto == 900
-
-
-@pytest.mark.parametrize("is_replaced", [False, True])
-def test_no_receipt_is_given_for_a_database_that_was_taken_away(centre: Centre, *, is_replaced: bool) -> None:
-    """The kernel keeps a deleted file for whoever has it open: what it takes is gone with the process."""
-    centre.send(rows(1, 2))
-    path = centre.folder / "central.db"
-    path.rename(centre.folder / "elsewhere.db")
-    if is_replaced:
-        path.touch()
-    centre.data(rows(3, 4))
-    with pytest.raises(GoneError, match="deleted or replaced"):
-        centre.ingest.step()
-    centre.ingest.start()
-    with pytest.raises(GoneError):
-        centre.ingest.stop()
-    assert len(centre.wire.receipts) == 1
-
-
-def test_tables_of_the_first_version_are_brought_up_to_date_with_all_rows(centre: Centre) -> None:
-    centre.send(rows(1, 3))
-    centre.close()
-    with closing(sqlite3.connect(centre.folder / "central.db")) as database, database:
-        for name in set(METADATA.tables) - {"conflict", "device", "epoch", "gap", "incident", "row"}:
-            database.execute(f"DROP TABLE {name}")
-        for table, column in (("epoch", "settled"), ("device", "board"), ("device", "rev"), ("device", "every_ms")):
-            database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        database.execute("UPDATE alembic_version SET version_num = '0001'")
-    Store.open(centre.url).close()
-    assert centre.ask("SELECT upto, settled FROM epoch") == [(3, 0)]
+def test_the_database_of_another_program_is_refused_and_left_alone(
+    make_empty: MakeUrl, make_centre: MakeCentre
+) -> None:
+    url = make_empty()
+    centre = make_centre(url=url)
+    with centre.store.database.transaction() as database:
+        database.execute("DROP TABLE alembic_version")
+    with pytest.raises(StoreError, match=r"is the database of another program \(tables .*; name another"):
+        Store.open(url)
+    assert centre.send(rows(1, 2)).upto == 2

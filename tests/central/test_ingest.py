@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +11,7 @@ from edge.contract.topics import DeviceTopics
 from edge.errors import DiskFullError, ProtocolError, StoreError
 from edge.wire.api import Arrived
 from edge.wire.packing import pack_batch
+from tests.central.conftest import MakeCentre
 from tests.central.ingest_bench import Centre, row, rows
 from tests.simulators.clock import ManualClock
 
@@ -193,14 +193,13 @@ def test_a_receipt_that_cannot_be_sent_is_counted_and_the_row_stays(centre: Cent
     assert centre.send(rows(1, 2)).ranges == (Range(1, 2),)
 
 
-def test_what_does_not_fit_the_queue_stays_with_the_broker(tmp_path: Path) -> None:
-    centre = Centre(tmp_path, config=IngestConfig(queue=2))
+def test_what_does_not_fit_the_queue_stays_with_the_broker(make_centre: MakeCentre) -> None:
+    centre = make_centre(config=IngestConfig(queue=2))
     for seq in (1, 2, 3):
         centre.data(rows(seq, seq))
     assert [receipt.ranges for receipt in centre.step()] == [(Range(1, 2),)]
     assert centre.wire.story.count("ack") == 2
     assert centre.send(rows(3, 3)).upto == 3
-    centre.close()
 
 
 def test_the_thread_commits_what_arrives_and_what_is_left_when_it_stops(centre: Centre) -> None:
@@ -229,7 +228,7 @@ def test_the_thread_tries_again_after_a_fault_of_the_database(centre: Centre) ->
     assert centre.ask("SELECT count(*) FROM row") == [(2,)]
 
 
-def test_a_message_waits_no_longer_than_the_window(tmp_path: Path) -> None:
+def test_a_message_waits_no_longer_than_the_window(make_centre: MakeCentre) -> None:
     waits: list[float] = []
 
     class Watching(ManualClock):
@@ -237,12 +236,11 @@ def test_a_message_waits_no_longer_than_the_window(tmp_path: Path) -> None:
             waits.append(timeout_s)
             return super().wait(event, timeout_s)
 
-    centre = Centre(tmp_path, clock=Watching(), config=IngestConfig(window_ms=20))
+    centre = make_centre(clock=Watching(), config=IngestConfig(window_ms=20))
     centre.data(rows(1, 1))
     centre.ingest.start()
     centre.ingest.stop()
     assert set(waits) <= {1.0, 0.02}
-    centre.close()
 
 
 def test_an_ack_goes_out_for_every_message_even_from_unknown_senders(centre: Centre) -> None:

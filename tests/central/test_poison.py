@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -65,11 +64,9 @@ class Picky:
         return self._inner.commit(messages, now_ms)  # type: ignore[attr-defined, no-any-return]
 
 
-def test_a_row_that_the_tables_cannot_take_is_named_and_only_that_one(tmp_path: Path) -> None:
-    centre = Centre(tmp_path)
+def test_a_row_that_the_tables_cannot_take_is_named_and_only_that_one(centre: Centre) -> None:
     centre.ingest._store = Picky(centre.store, 3)
     centre.data(rows(1, 5))
     receipts = centre.step()
     assert sorted(each.lo for receipt in receipts for each in receipt.ranges) == [1, 2, 4, 5]
     assert [(nack.lo, nack.why) for receipt in receipts for nack in receipt.nack] == [(3, "a value does not fit")]
-    centre.close()

@@ -9,19 +9,17 @@ Thread: any, several at once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from edge.central.access.roles import Role, Scope, parse_scopes, scopes_of
 from edge.central.access.secret import digest_of, new_secret, new_token
 from edge.central.store import accounts
+from edge.central.store.database import Transaction
 from edge.central.store.editor import Editor
 from edge.central.store.journal import Actor, write_down
 from edge.clock import Clock
 from edge.contract.ids import check_name
 from edge.errors import AccessError, InputError
-
-if TYPE_CHECKING:
-    import sqlite3
 
 __all__ = ["LINK_MS", "People"]
 
@@ -163,14 +161,14 @@ class People:
             now_ms = self._clock.wall_ms()
             write_down(database, actor, now_ms, what="token.removed", about=f"{person}/{name}")
 
-    def _link(self, database: sqlite3.Connection, name: str, role: str) -> str:
+    def _link(self, database: Transaction, name: str, role: str) -> str:
         secret = new_secret()
         link = accounts.Link(person=name, role=role, expires_ms=self._clock.wall_ms() + LINK_MS)
         accounts.keep_link(database, digest_of(secret), link)
         return secret
 
 
-def _keep_an_admin(database: sqlite3.Connection) -> None:
+def _keep_an_admin(database: Transaction) -> None:
     if accounts.admins(database, Role.ADMIN.value) == 0:
         raise InputError("nobody would be left who may change people; make somebody else an admin first")
 

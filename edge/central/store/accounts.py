@@ -7,10 +7,10 @@ Thread: the caller's; what changes something runs inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from edge.central.store.database import Transaction
 from edge.central.store.read import Reader
 from edge.errors import InputError, NotFoundError
 
@@ -97,7 +97,7 @@ def people(reader: Reader) -> list[Person]:
     return [_person(found) for found in reader.ask(f"SELECT {_PERSON} FROM person p ORDER BY p.name")]  # noqa: S608
 
 
-def person_named(database: sqlite3.Connection, name: str) -> Person:
+def person_named(database: Transaction, name: str) -> Person:
     """One of them, or NotFoundError."""
     found = database.execute(f"SELECT {_PERSON} FROM person p WHERE p.name = ?", (name,)).fetchone()  # noqa: S608
     if found is None:
@@ -105,7 +105,7 @@ def person_named(database: sqlite3.Connection, name: str) -> Person:
     return _person(found)
 
 
-def admins(database: sqlite3.Connection, role: str) -> int:
+def admins(database: Transaction, role: str) -> int:
     """How many people of that role can log in, or will once they used their link."""
     found = database.execute("SELECT count(*) FROM person WHERE role = ? AND is_disabled = 0", (role,)).fetchone()
     return int(found[0])
@@ -117,7 +117,7 @@ def password_of(reader: Reader, name: str) -> tuple[int, str] | None:
     return (int(found[0][0]), str(found[0][1])) if found and found[0][1] else None
 
 
-def add_person(database: sqlite3.Connection, name: str, role: str, now_ms: int) -> None:
+def add_person(database: Transaction, name: str, role: str, now_ms: int) -> None:
     """Somebody new, or InputError when the name is taken. A link that lets whoever comes choose a name is void then."""
     if database.execute("SELECT 1 FROM person WHERE name = ?", (name,)).fetchone():
         raise InputError(f"there is a person {name} already")
@@ -125,25 +125,25 @@ def add_person(database: sqlite3.Connection, name: str, role: str, now_ms: int) 
     database.execute("DELETE FROM link WHERE person = ''")
 
 
-def set_password(database: sqlite3.Connection, key: int, hashed: str) -> None:
+def set_password(database: Transaction, key: int, hashed: str) -> None:
     """Replace the password, and end every log-in that was made with the old one."""
     database.execute("UPDATE person SET password = ? WHERE id = ?", (hashed, key))
     drop_logins(database, key)
 
 
-def set_role(database: sqlite3.Connection, key: int, role: str) -> None:
+def set_role(database: Transaction, key: int, role: str) -> None:
     """What this person may do from now on."""
     database.execute("UPDATE person SET role = ? WHERE id = ?", (role, key))
 
 
-def set_disabled(database: sqlite3.Connection, key: int, *, is_disabled: bool) -> None:
+def set_disabled(database: Transaction, key: int, *, is_disabled: bool) -> None:
     """Keep a person out, tokens too, or let them in again."""
     database.execute("UPDATE person SET is_disabled = ? WHERE id = ?", (int(is_disabled), key))
     if is_disabled:
         drop_logins(database, key)
 
 
-def remove_person(database: sqlite3.Connection, person: Person) -> None:
+def remove_person(database: Transaction, person: Person) -> None:
     """Forget a person, with tokens, log-ins and links. What they did stays in the journal."""
     drop_logins(database, person.key)
     database.execute("DELETE FROM token WHERE person = ?", (person.key,))
@@ -152,7 +152,7 @@ def remove_person(database: sqlite3.Connection, person: Person) -> None:
 
 
 def keep_token(
-    database: sqlite3.Connection,
+    database: Transaction,
     person: int,
     name: str,
     digest: str,
@@ -193,7 +193,7 @@ def tokens(reader: Reader, person: str | None = None) -> list[Token]:
     ]
 
 
-def remove_token(database: sqlite3.Connection, person: str, name: str) -> None:
+def remove_token(database: Transaction, person: str, name: str) -> None:
     """Void it at once, or NotFoundError."""
     gone = database.execute(
         "DELETE FROM token WHERE name = ? AND person IN (SELECT id FROM person WHERE name = ?)", (name, person)
@@ -222,12 +222,12 @@ def find_token(reader: Reader, digest: str) -> Holder | None:
     )
 
 
-def touch_token(database: sqlite3.Connection, digest: str, now_ms: int) -> None:
+def touch_token(database: Transaction, digest: str, now_ms: int) -> None:
     """It was used."""
     database.execute("UPDATE token SET used_ms = ? WHERE digest = ?", (now_ms, digest))
 
 
-def keep_login(database: sqlite3.Connection, digest: str, person: int, address: str, now_ms: int) -> None:
+def keep_login(database: Transaction, digest: str, person: int, address: str, now_ms: int) -> None:
     """Somebody logged in."""
     database.execute(
         "INSERT INTO login (digest, person, created_ms, seen_ms, address) VALUES (?, ?, ?, ?, ?)",
@@ -248,17 +248,17 @@ def find_login(reader: Reader, digest: str) -> Holder | None:
     return Holder(person=_person(found[0][:6]), created_ms=created_ms, seen_ms=seen_ms)
 
 
-def touch_login(database: sqlite3.Connection, digest: str, now_ms: int) -> None:
+def touch_login(database: Transaction, digest: str, now_ms: int) -> None:
     """It was used."""
     database.execute("UPDATE login SET seen_ms = ? WHERE digest = ?", (now_ms, digest))
 
 
-def remove_login(database: sqlite3.Connection, digest: str) -> None:
+def remove_login(database: Transaction, digest: str) -> None:
     """Log out; one that is gone already does no harm."""
     database.execute("DELETE FROM login WHERE digest = ?", (digest,))
 
 
-def drop_logins(database: sqlite3.Connection, person: int, *, before_ms: int | None = None) -> None:
+def drop_logins(database: Transaction, person: int, *, before_ms: int | None = None) -> None:
     """Log a person out everywhere, or forget what was not used since `before_ms`."""
     if before_ms is None:
         database.execute("DELETE FROM login WHERE person = ?", (person,))
@@ -266,7 +266,7 @@ def drop_logins(database: sqlite3.Connection, person: int, *, before_ms: int | N
         database.execute("DELETE FROM login WHERE person = ? AND seen_ms < ?", (person, before_ms))
 
 
-def keep_link(database: sqlite3.Connection, digest: str, link: Link) -> None:
+def keep_link(database: Transaction, digest: str, link: Link) -> None:
     """A new one; earlier ones for the same person are void."""
     database.execute("DELETE FROM link WHERE person = ?", (link.person,))
     database.execute(
@@ -275,7 +275,7 @@ def keep_link(database: sqlite3.Connection, digest: str, link: Link) -> None:
     )
 
 
-def take_link(database: sqlite3.Connection, digest: str) -> Link | None:
+def take_link(database: Transaction, digest: str) -> Link | None:
     """Use it up."""
     found = database.execute("SELECT person, role, expires_ms FROM link WHERE digest = ?", (digest,)).fetchone()
     if found is None:

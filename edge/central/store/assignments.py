@@ -7,10 +7,10 @@ Thread: the caller's, inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 
 from edge.central.rollout.plan import decode_wanted, encode_wanted
+from edge.central.store.database import Transaction
 from edge.central.store.presence import is_there
 from edge.contract.trust import Assignment, Wanted
 
@@ -21,11 +21,18 @@ _PATIENCE_MS = 60_000  # a device tells its revision every half minute or so, an
 _ASSIGN = """
 INSERT INTO assignment (device, rev, rollout)
 SELECT id, rev + 1, ? FROM device WHERE id = ?
-ON CONFLICT (device) DO UPDATE SET rev = max(assignment.rev + 1, excluded.rev), rollout = excluded.rollout
+ON CONFLICT (device) DO UPDATE SET rollout = excluded.rollout,
+  rev = CASE WHEN assignment.rev < excluded.rev THEN excluded.rev ELSE assignment.rev + 1 END
 """
 _WANT = """
-INSERT OR REPLACE INTO wanted (device, slot, rev, body, target, rollout, change)
+INSERT INTO wanted (device, slot, rev, body, target, rollout, change)
 SELECT device, ?, rev, ?, ?, ?, (SELECT number FROM change) FROM assignment WHERE device = ?
+ON CONFLICT (device, slot) DO UPDATE SET rev = excluded.rev, body = excluded.body, target = excluded.target,
+  rollout = excluded.rollout, change = excluded.change
+"""
+_CONFIRM = """
+UPDATE assignment SET published_rev = CASE WHEN published_rev < ? THEN ? ELSE published_rev END, published_ms = ?
+WHERE device = ?
 """
 _ASSIGNMENTS = """
 SELECT a.device, d.fleet, d.name, a.rev, a.rollout, a.rev > a.published_rev, d.is_online, d.last_ms, d.every_ms
@@ -38,29 +45,26 @@ ORDER BY a.device
 """
 
 
-def assign(database: sqlite3.Connection, slot: str, wanted: Mapping[int, Wanted], rollout: str) -> None:
+def assign(database: Transaction, slot: str, wanted: Mapping[int, Wanted], rollout: str) -> None:
     """Give this slot of devices (by key) a release, by new revisions. `rollout` is "" for a person."""
-    database.executemany(_ASSIGN, [(rollout, device) for device in wanted])
+    database.executemany(_ASSIGN, [(rollout, device) for device in sorted(wanted)])
     encoded = {each: encode_wanted(each) for each in set(wanted.values())}
     database.executemany(
         _WANT, [(slot, encoded[each], each.target, rollout, device) for device, each in wanted.items()]
     )
 
 
-def confirm(database: sqlite3.Connection, confirmed: Mapping[int, int], now_ms: int) -> None:
+def confirm(database: Transaction, confirmed: Mapping[int, int], now_ms: int) -> None:
     """Revisions, by the device's key, that the broker retains."""
-    database.executemany(
-        "UPDATE assignment SET published_rev = max(published_rev, ?), published_ms = ? WHERE device = ?",
-        [(rev, now_ms, key) for key, rev in confirmed.items()],
-    )
+    database.executemany(_CONFIRM, [(rev, rev, now_ms, key) for key, rev in sorted(confirmed.items())])
 
 
-def forget(database: sqlite3.Connection) -> None:
+def forget(database: Transaction) -> None:
     """Take it that the broker retains nothing."""
     database.execute("UPDATE assignment SET published_rev = 0")
 
 
-def due(database: sqlite3.Connection, now_ms: int) -> tuple[tuple[int, Assignment], ...]:
+def due(database: Transaction, now_ms: int) -> tuple[tuple[int, Assignment], ...]:
     """What is to be published, by the device's key: what no broker has confirmed, and once a minute what one has lost.
 
     A device that is there, has slots and goes by an older revision never got it.
@@ -78,6 +82,6 @@ def due(database: sqlite3.Connection, now_ms: int) -> tuple[tuple[int, Assignmen
     )
 
 
-def _slots(database: sqlite3.Connection, device: int) -> dict[str, Wanted]:
+def _slots(database: Transaction, device: int) -> dict[str, Wanted]:
     found = database.execute("SELECT slot, body FROM wanted WHERE device = ? ORDER BY slot", (device,))
     return {str(slot): decode_wanted(body) for slot, body in found}

@@ -9,7 +9,6 @@ Thread: one, the owner's (`central.cataloguer`).
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeAlias
@@ -17,6 +16,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from edge.central.store.database import Transaction
 from edge.central.store.editor import Editor
 from edge.central.store.read import Reader
 from edge.contract.bodies import UNREADABLE
@@ -160,7 +160,7 @@ class Catalogue:
             self.unreadable += 1
             return None
 
-    def _keep(self, database: sqlite3.Connection, found: _Found) -> dict[_Key, int]:
+    def _keep(self, database: Transaction, found: _Found) -> dict[_Key, int]:
         tags = self._tags_of(database, found.keys())
         database.executemany(_TAGGED, sorted((tags[key], *values) for key, values in found.tagged))
         counts = Counter(key for key, _ in found.tagged)
@@ -175,7 +175,7 @@ class Catalogue:
         database.executemany(_USAGE, used)
         return tags
 
-    def _tags_of(self, database: sqlite3.Connection, keys: Iterable[_Key]) -> dict[_Key, int]:
+    def _tags_of(self, database: Transaction, keys: Iterable[_Key]) -> dict[_Key, int]:
         """Numbers of tags, new ones too. Tags are never removed."""
         if len(self._tags) > _KNOWN:
             self._tags.clear()

@@ -1,259 +1,259 @@
-"""Opens the central database.
+"""The seam between statements and the database that they run on: SQLite (`sqlite`) or PostgreSQL (`postgres`).
 
-Promises: a writer gets WAL with `synchronous=FULL` and the newest tables; a reader changes nothing. A file that is
-damaged, newer than us or no database is refused with what to do about it, and is never touched.
-Leaves out: statements (`write`, `read`).
-Thread: whoever opens it; an engine's connections may be used from any one thread at a time.
+Promises: a transaction is kept as a whole or not at all, on either; complaints come in our own words. A writer's commit
+is durable when it returns. A database that is damaged, newer than us or another program's is refused with what to do
+about it, and is never touched. Statements are written once: `?` and `:name` for values, and SQL that both understand.
+Leaves out: statements (`write`, `read`), how tables came to be (`tables`).
+Thread: whoever opens it; each transaction belongs to the thread that began it.
 """
 
 from __future__ import annotations
 
-import logging
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from edge.errors import ConfigError, DiskFullError, MissingExtraError, ProtocolError, StoreError
+from edge.errors import ConfigError, EdgeError, StoreError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
 __all__ = [
+    "ROW_COLUMNS",
+    "Cursor",
+    "Database",
     "GoneError",
+    "Hold",
+    "Parameters",
+    "Transaction",
     "closing_on_failure",
-    "file_of",
+    "is_postgres",
     "open_editor",
     "open_reader",
     "open_writer",
-    "path_of",
-    "translating",
 ]
 
-_log = logging.getLogger(__name__)
+ROW_COLUMNS = (
+    *("device", "epoch", "seq", "class", "type", "pipeline", "made_ms", "arrival", "got_ms", "hash", "body"),
+)
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
-_PREFIX = "sqlite:///"
-_BUSY_S = 30.0  # a backup or a second reader may hold the file for moments; longer is someone's mistake
-# A full check reads the whole file: seconds for this much from an SD card. Larger files are checked as they are read.
-_CHECKED_BYTES = 64 * 1024 * 1024
-_DURABLE = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
-_BEGIN_WRITING = "BEGIN IMMEDIATE"  # no reading first and finding the file busy after
-_DAMAGED = ("malformed", "not a database", "file is encrypted", "corrupt")
+_POSTGRES = ("postgresql://", "postgres://")
+_SQLITE = "sqlite:///"
 
 
 class GoneError(StoreError):
     """The file has been deleted or replaced while it was open; only opening anew helps."""
 
 
-def file_of(path: Path) -> tuple[int, int] | None:
-    """Which file `path` names now, None when it names none."""
+class Cursor(Protocol):
+    """What a statement found."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows a statement changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """Give the next row, None after the last."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Give all that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Transaction(Protocol):
+    """All of it or nothing."""
+
+    def execute(self, statement: str, parameters: Parameters = ..., /) -> Cursor:
+        """Run one statement."""
+        ...
+
+    def ask_each(self, statement: str, parameters: Sequence[Parameters], /) -> list[list[Any]]:
+        """Run one query for each, and give what each found; on a server all are asked before the first is answered."""
+        ...
+
+    def executemany(self, statement: str, parameters: Iterable[Parameters], /) -> object:
+        """Run one statement for each; what they find is dropped."""
+        ...
+
+    def lock_devices(self, keys: Sequence[int]) -> None:
+        """Let no other transaction write rows or books of these devices before this one has ended.
+
+        Raises:
+            StoreError: one of them is not there.
+        """
+        ...
+
+    def next_arrival(self) -> int:
+        """A number for this transaction, above that of every transaction that a reader may have seen."""
+        ...
+
+    def insert_rows(self, rows: Sequence[tuple[Any, ...]], highest: Mapping[tuple[int, int], int], /) -> int:
+        """Insert into `row` what has no row under its number yet, and say how many. Columns as in `ROW_COLUMNS`.
+
+        The devices are locked, and all rows came at the same `got_ms`. `highest` is the highest number that has a row,
+        by device and epoch; one that is not there has none.
+        """
+        ...
+
+    def stream(self, statement: str) -> Iterator[list[tuple[Any, ...]]]:
+        """Run one query of any size and give what it finds in parts that fit memory."""
+        ...
+
+    def load(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Fill a table with rows that it does not hold yet."""
+        ...
+
+    def number_on(self, columns: Mapping[str, str]) -> None:
+        """After loading: let arrivals, and keys in these columns, by table, go on above those that are there."""
+        ...
+
+
+class Hold(Protocol):
+    """The right to be the one service on a database."""
+
+    def check(self) -> None:
+        """Make sure that it is still ours. StoreError: another process has it."""
+        ...
+
+    def close(self) -> None:
+        """Let others have it."""
+        ...
+
+
+class Database(ABC):
+    """A central database that is open. `name` is how messages call it, without passwords."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Keep all that is done inside, or nothing when it raises.
+
+        Raises:
+            StoreError: the database failed; nothing was kept, and the same may succeed later.
+            ProtocolError: a value does not fit the tables; nothing was kept.
+        """
+        with self.translating():
+            pooled = self._engine.raw_connection()
+            try:
+                with self._within(pooled.driver_connection) as transaction:
+                    yield transaction
+            except EdgeError:
+                raise  # ours, and rolled back
+            except BaseException:
+                pooled.invalidate()  # whatever state it is in, the next transaction does not begin with it
+                raise
+            finally:
+                pooled.close()
+
+    @abstractmethod
+    def translating(self) -> AbstractContextManager[None]:
+        """Put the driver's complaints into our own words."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise GoneError when what we have open is not what the name means any more."""
+
+    @abstractmethod
+    def horizon(self) -> int:
+        """Highest arrival that a reader may go on from: nothing at or below it is still to be committed."""
+
+    @abstractmethod
+    def hold(self, advice: str) -> Hold:
+        """Become the one service on it. `advice` is what else to do when there is one already.
+
+        Raises:
+            StoreError: another process has it.
+        """
+
+    @abstractmethod
+    def _within(self, connection: Any) -> AbstractContextManager[Transaction]:
+        """Begin on the driver's own connection; commit in the end, or roll back."""
+
+
+@contextmanager
+def closing_on_failure(database: Database) -> Iterator[None]:
+    """Let go of it where what is done with it fails."""
     try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
+        yield
+    except BaseException:
+        database.close()
+        raise
 
 
-def path_of(url: str) -> Path:
-    """The file behind `sqlite:///relative/path` or `sqlite:////absolute/path`.
-
-    Raises:
-        ConfigError: any other URL.
-    """
-    if not url.startswith(_PREFIX) or url == _PREFIX or ":memory:" in url:
-        raise ConfigError(
-            (f"database {url!r}: expected sqlite:///PATH, for example sqlite:////var/lib/edge-central/central.db",)
-        )
-    return Path(url.removeprefix(_PREFIX))
+def is_postgres(url: str) -> bool:
+    """Whether this names a database on a PostgreSQL server."""
+    return url.startswith(_POSTGRES)
 
 
-def open_writer(url: str) -> Engine:
+def open_writer(url: str) -> Database:
     """Create or open the database and bring its tables up to date.
 
     Raises:
         ConfigError: not a URL we know.
-        StoreError: the file cannot be opened, is damaged, or was written by a newer version.
+        MissingExtraError: what speaks to it is not installed.
+        StoreError: it cannot be opened, is damaged, or was written by a newer version.
     """
-    path = path_of(url)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise StoreError(f"central database {path}: its folder cannot be made: {err}") from err
-    engine = _engine(path, mode="rwc", pragmas=_DURABLE, begin=_BEGIN_WRITING)
-    with translating(path), closing_on_failure(engine):
-        _check(engine, path)
-        _migrate(engine, path)
-    return engine
+    if is_postgres(url):
+        from edge.central.store.postgres import PostgresDatabase
+
+        return PostgresDatabase.open_writer(url)
+    from edge.central.store.sqlite import SqliteDatabase
+
+    return SqliteDatabase.open_writer(_path(url))
 
 
-def open_reader(url: str) -> Engine:
-    """Open an existing database for queries only.
+def open_reader(url: str) -> Database:
+    """Open an existing database for queries only. Each transaction sees one moment.
 
     Raises:
         ConfigError: not a URL we know.
+        MissingExtraError: what speaks to it is not installed.
         StoreError: it is not there, not readable, damaged, or of another version.
     """
-    return _open_existing(url, pragmas=("query_only=ON",), begin="BEGIN")
+    if is_postgres(url):
+        from edge.central.store.postgres import PostgresDatabase
+
+        return PostgresDatabase.open_existing(url, is_reader=True)
+    from edge.central.store.sqlite import SqliteDatabase
+
+    return SqliteDatabase.open_existing(_path(url), is_reader=True)
 
 
-def open_editor(url: str) -> Engine:
+def open_editor(url: str) -> Database:
     """Open an existing database for short transactions beside the service that runs on it.
 
     Raises:
         ConfigError: not a URL we know.
+        MissingExtraError: what speaks to it is not installed.
         StoreError: it is not there, not readable, damaged, or of another version.
     """
-    return _open_existing(url, pragmas=_DURABLE, begin=_BEGIN_WRITING)
+    if is_postgres(url):
+        from edge.central.store.postgres import PostgresDatabase
+
+        return PostgresDatabase.open_existing(url, is_reader=False)
+    from edge.central.store.sqlite import SqliteDatabase
+
+    return SqliteDatabase.open_existing(_path(url), is_reader=False)
 
 
-def _open_existing(url: str, *, pragmas: tuple[str, ...], begin: str) -> Engine:
-    path = path_of(url)
-    if not path.exists():
-        raise StoreError(f"no central database at {path}; `edge central run` makes one, --database names another")
-    engine = _engine(path, mode="rw", pragmas=pragmas, begin=begin)
-    with translating(path), closing_on_failure(engine):
-        found, newest = _revisions(engine)
-        if found != newest:
-            raise StoreError(
-                f"central database {path} has tables of version {found or 'none'}, this program reads {newest}; "
-                "start `edge central run` of this version once, or use the program that wrote it"
+def _path(url: str) -> str:
+    if not url.startswith(_SQLITE) or url == _SQLITE or ":memory:" in url:
+        raise ConfigError(
+            (
+                f"database {url!r}: expected sqlite:///PATH, as sqlite:////var/lib/central.db, or postgresql://USER@HOST/NAME",
             )
-    return engine
-
-
-@contextmanager
-def translating(path: Path) -> Iterator[None]:
-    """Put the database's complaints into our own words: ProtocolError where values are to blame, else StoreError."""
-    from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, SQLAlchemyError
-
-    try:
-        yield
-    except (
-        *(OverflowError, DataError, IntegrityError, InterfaceError),
-        *(sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError),
-    ) as err:
-        raise ProtocolError(f"a value does not fit the tables: {getattr(err, 'orig', None) or err}") from err
-    except (SQLAlchemyError, sqlite3.Error) as err:
-        cause = getattr(err, "orig", None) or err
-        text = str(cause)
-        if any(word in text for word in _DAMAGED):
-            raise StoreError(
-                f"central database {path} is damaged ({text}); nothing was changed. Stop the service, copy the file "
-                f"with its -wal, then restore a backup, or try `sqlite3 {path.name} .recover | sqlite3 recovered.db`, "
-                "or move it away to begin anew: devices send again what they still hold"
-            ) from err
-        if "disk is full" in text:  # the text, because Python 3.10 gives no code
-            raise DiskFullError(
-                f"central database {path}: the disk is full; make room, nothing is lost meanwhile"
-            ) from err
-        if "readonly" in text:
-            raise StoreError(
-                f"central database {path}: {text}, and reading it beside the service writes too; "
-                "run this as the service's own user"
-            ) from err
-        raise StoreError(f"central database {path}: {text}") from err
-
-
-@contextmanager
-def closing_on_failure(engine: Engine) -> Iterator[None]:
-    """Let go of the file where what is done with it fails."""
-    try:
-        yield
-    except BaseException:
-        engine.dispose()
-        raise
-
-
-def _engine(path: Path, *, mode: str, pragmas: tuple[str, ...], begin: str) -> Engine:
-    try:
-        from sqlalchemy import create_engine, event
-        from sqlalchemy.pool import QueuePool
-    except ImportError as err:
-        raise MissingExtraError("SQLAlchemy", "central") from err
-
-    def connect() -> sqlite3.Connection:
-        # Not autocommitting behind our back: SQLAlchemy's BEGIN below is the only one.
-        return sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=_BUSY_S,
-            isolation_level=None,
-            check_same_thread=False,
         )
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _check(engine: Engine, path: Path) -> None:
-    """Notice damage now, in one sentence, and not in the middle of a night."""
-    if not path.exists() or path.stat().st_size > _CHECKED_BYTES:
-        return
-    with engine.connect() as connection:
-        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-    if found != "ok":
-        raise sqlite3.DatabaseError(f"malformed: {' '.join(str(found).split())}")
-
-
-def _revisions(engine: Engine) -> tuple[str | None, str]:
-    """Version of the tables in the file, and of this program."""
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    newest = ScriptDirectory.from_config(_alembic()).get_current_head()
-    return found, newest or ""
-
-
-def _migrate(engine: Engine, path: Path) -> None:
-    from alembic import command
-    from alembic.script import ScriptDirectory
-
-    found, newest = _revisions(engine)
-    if found == newest:
-        return
-    known = {step.revision for step in ScriptDirectory.from_config(_alembic()).walk_revisions()}
-    if found is not None and found not in known:
-        raise StoreError(
-            f"central database {path} was written by a newer version (tables {found}, this program knows {newest}); "
-            "update this program, or restore the backup made before the update"
-        )
-    strangers = _tables(engine) if found is None else []
-    if strangers:
-        raise StoreError(
-            f"{path} is the database of another program (tables {', '.join(strangers[:3])}); nothing was changed; "
-            "name another file with --database"
-        )
-    if found is not None:
-        _log.info("central database %s: tables go from %s to %s", path, found, newest)
-    config = _alembic()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-def _tables(engine: Engine) -> list[str]:
-    with engine.connect() as connection:
-        return list(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
-
-
-def _alembic() -> Any:
-    try:
-        from alembic.config import Config
-    except ImportError as err:
-        raise MissingExtraError("Alembic", "central") from err
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-    return config
+    return url.removeprefix(_SQLITE)

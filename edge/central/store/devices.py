@@ -7,11 +7,10 @@ Thread: the caller's, inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
-
 import msgspec
 from msgspec import Struct
 
+from edge.central.store.database import Transaction
 from edge.central.store.presence import is_there
 
 __all__ = ["Device", "Slot", "read_devices"]
@@ -65,7 +64,7 @@ class Device(Struct, frozen=True, kw_only=True):
     slots: tuple[Slot, ...]
 
 
-def read_devices(database: sqlite3.Connection, now_ms: int) -> tuple[Device, ...]:
+def read_devices(database: Transaction, now_ms: int) -> tuple[Device, ...]:
     """Every device, by fleet and name; `facts` and `labels` are what conditions compare with."""
     labels: dict[int, dict[str, str]] = {}
     for key, name, value in database.execute("SELECT device, name, value FROM label ORDER BY device, name"):

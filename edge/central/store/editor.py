@@ -8,16 +8,9 @@ Thread: any, several at once.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
 
-from edge.central.store.database import open_editor, path_of, translating
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+from edge.central.store.database import Database, Transaction, open_editor
 
 __all__ = ["Editor"]
 
@@ -25,9 +18,8 @@ __all__ = ["Editor"]
 class Editor:
     """A central database that exists, opened for changes."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self._engine = engine
-        self._path = path
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
     def open(cls, url: str) -> Editor:
@@ -36,20 +28,17 @@ class Editor:
         Raises:
             ConfigError, StoreError: see `database.open_editor`.
         """
-        return cls(open_editor(url), path_of(url))
+        return cls(open_editor(url))
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._engine.dispose()
+        """Let go of it."""
+        self._database.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """One that writes.
 
         Raises:
             StoreError: the database failed; nothing was kept.
             ProtocolError: a value does not fit the tables; nothing was kept.
         """
-        with translating(self._path), self._engine.begin() as connection:
-            database: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-            yield database
+        return self._database.transaction()

@@ -8,9 +8,9 @@ Thread: the caller's, inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
+from edge.central.store.database import Transaction
 from edge.central.store.read import Reader
 
 __all__ = ["Actor", "Line", "lines", "write_down"]
@@ -53,9 +53,7 @@ class Line:
     detail: str
 
 
-def write_down(
-    database: sqlite3.Connection, actor: Actor, now_ms: int, *, what: str, about: str, detail: str = ""
-) -> None:
+def write_down(database: Transaction, actor: Actor, now_ms: int, *, what: str, about: str, detail: str = "") -> None:
     """Add a line. `what` is "person.added" and the like, `about` the name of what was changed."""
     database.execute(
         "INSERT INTO journal (at_ms, who, address, what, about, detail) VALUES (?, ?, ?, ?, ?, ?)",

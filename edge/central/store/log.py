@@ -7,12 +7,12 @@ Thread: the caller's, inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 
 from msgspec import Struct
 
 from edge.central.rollout.plan import Decision
+from edge.central.store.database import Transaction
 
 __all__ = ["BY_HAND", "Line", "note", "read_log"]
 
@@ -35,7 +35,7 @@ class Line(Struct, frozen=True, kw_only=True):
     text: str
 
 
-def note(database: sqlite3.Connection, rollout: str, decisions: Iterable[Decision], now_ms: int, who: str) -> None:
+def note(database: Transaction, rollout: str, decisions: Iterable[Decision], now_ms: int, who: str) -> None:
     """Add lines to the log of a rollout, or to that `BY_HAND`."""
     last = database.execute("SELECT coalesce(max(number), 0) FROM rollout_log WHERE rollout = ?", (rollout,)).fetchone()
     database.executemany(
@@ -47,7 +47,7 @@ def note(database: sqlite3.Connection, rollout: str, decisions: Iterable[Decisio
     )
 
 
-def read_log(database: sqlite3.Connection, rollout: str, after: int) -> tuple[Line, ...]:
+def read_log(database: Transaction, rollout: str, after: int) -> tuple[Line, ...]:
     """Lines with a number above `after`, oldest first."""
     return tuple(
         Line(number=number, at_ms=at_ms, what=what, device=device, who=who, text=text)

@@ -8,16 +8,24 @@ Thread: the caller's, inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from edge.central.rollout.plan import Decision
 from edge.central.store.assignments import assign
+from edge.central.store.database import Transaction
 from edge.central.store.log import BY_HAND, note
 from edge.contract.trust import Wanted
 from edge.errors import InputError, NotFoundError
 
 __all__ = ["Person", "previous_of", "set_label", "set_pin", "use"]
+
+_LABEL = """
+INSERT INTO label (device, name, value) VALUES (?, ?, ?) ON CONFLICT (device, name) DO UPDATE SET value = excluded.value
+"""
+_PIN = """
+INSERT INTO pin (device, slot, since_ms) VALUES (?, ?, ?)
+ON CONFLICT (device, slot) DO UPDATE SET since_ms = excluded.since_ms
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,36 +40,34 @@ class Person:
     def __str__(self) -> str:
         return f"{self.fleet}/{self.device}"
 
-    def note(self, database: sqlite3.Connection, what: str, text: str) -> None:
+    def note(self, database: Transaction, what: str, text: str) -> None:
         """Add a line to the log."""
         decision = Decision(what=what, device=str(self), text=text)
         note(database, BY_HAND, [decision], self.now_ms, self.who)
 
 
-def set_label(database: sqlite3.Connection, person: Person, name: str, value: str) -> None:
+def set_label(database: Transaction, person: Person, name: str, value: str) -> None:
     """Give a label, or take it away by an empty value. Raises NotFoundError for an unknown device."""
     key = _key(database, person)
     if value:
-        database.execute("INSERT OR REPLACE INTO label (device, name, value) VALUES (?, ?, ?)", (key, name, value))
+        database.execute(_LABEL, (key, name, value))
     else:
         database.execute("DELETE FROM label WHERE device = ? AND name = ?", (key, name))
     person.note(database, "label", f"{name}={value}")
 
 
-def set_pin(database: sqlite3.Connection, person: Person, slot: str, *, is_on: bool) -> None:
+def set_pin(database: Transaction, person: Person, slot: str, *, is_on: bool) -> None:
     """Keep rollouts off a slot, or let them again. Raises InputError for an unknown device or slot."""
     key = _key(database, person)
     _check_slot(database, person, key, slot)
     if is_on:
-        database.execute(
-            "INSERT OR REPLACE INTO pin (device, slot, since_ms) VALUES (?, ?, ?)", (key, slot, person.now_ms)
-        )
+        database.execute(_PIN, (key, slot, person.now_ms))
     else:
         database.execute("DELETE FROM pin WHERE device = ? AND slot = ?", (key, slot))
     person.note(database, "pin" if is_on else "unpin", slot)
 
 
-def use(database: sqlite3.Connection, person: Person, slot: str, wanted: Wanted) -> None:
+def use(database: Transaction, person: Person, slot: str, wanted: Wanted) -> None:
     """Assign a release to a slot; an empty target is the factory's model.
 
     Raises:
@@ -79,7 +85,7 @@ def use(database: sqlite3.Connection, person: Person, slot: str, wanted: Wanted)
     person.note(database, "use", f"{slot}: {wanted.target or 'the factory model'}")
 
 
-def previous_of(database: sqlite3.Connection, person: Person, slot: str) -> str:
+def previous_of(database: Transaction, person: Person, slot: str) -> str:
     """The target of the release that a slot ran before this one, as its device tells; empty: the factory's model.
 
     Raises:
@@ -95,7 +101,7 @@ def previous_of(database: sqlite3.Connection, person: Person, slot: str) -> str:
     return str(previous)
 
 
-def _key(database: sqlite3.Connection, person: Person) -> int:
+def _key(database: Transaction, person: Person) -> int:
     found = database.execute(
         "SELECT id FROM device WHERE fleet = ? AND name = ?", (person.fleet, person.device)
     ).fetchone()
@@ -104,7 +110,7 @@ def _key(database: sqlite3.Connection, person: Person) -> int:
     return int(found[0])
 
 
-def _check_slot(database: sqlite3.Connection, person: Person, key: int, slot: str) -> None:
+def _check_slot(database: Transaction, person: Person, key: int, slot: str) -> None:
     held = [str(name) for (name,) in database.execute("SELECT name FROM slot WHERE device = ? ORDER BY name", (key,))]
     if slot not in held:
         there = f"it has {', '.join(held)}" if held else "it tells of none: its config has no [updates], or it is older"

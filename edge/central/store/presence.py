@@ -10,12 +10,12 @@ Thread: the writer's, inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from enum import Enum
 
 import msgspec
 
 from edge.central.store.arrived import StateSeen
+from edge.central.store.database import Transaction
 from edge.contract.messages import State
 
 __all__ = ["IS_THERE", "Presence", "is_there", "note_state"]
@@ -69,7 +69,7 @@ def is_there(*, is_online: bool, last_ms: int | None, every_ms: int, now_ms: int
     return is_online and last_ms is not None and abs(now_ms - last_ms) < patience_ms
 
 
-def note_state(database: sqlite3.Connection, device: int, seen: StateSeen, now_ms: int) -> Presence:
+def note_state(database: Transaction, device: int, seen: StateSeen, now_ms: int) -> Presence:
     """Store a birth or a death."""
     session, before, returns = database.execute(
         "SELECT session, session_before, returns FROM device WHERE id = ?", (device,)
@@ -97,7 +97,7 @@ def note_state(database: sqlite3.Connection, device: int, seen: StateSeen, now_m
     return Presence.CLONED if has_returned and returns >= _RETURNS_OF_A_TWIN else Presence.BORN
 
 
-def _note_slots(database: sqlite3.Connection, device: int, state: State) -> None:
+def _note_slots(database: Transaction, device: int, state: State) -> None:
     held = {str(name) for (name,) in database.execute("SELECT name FROM slot WHERE device = ?", (device,))}
     gone = held - set(state.slots)
     database.executemany("DELETE FROM slot WHERE device = ? AND name = ?", [(device, name) for name in gone])
@@ -106,7 +106,7 @@ def _note_slots(database: sqlite3.Connection, device: int, state: State) -> None
         [
             (
                 *(device, name, slot.state.value, slot.active, slot.active_sha256, slot.previous),
-                *(slot.coming, slot.refused, slot.why, slot.pinned, slot.rev),
+                *(slot.coming, slot.refused, slot.why, int(slot.pinned), slot.rev),
             )
             for name, slot in state.slots.items()
         ],

@@ -1,7 +1,7 @@
 """Answers questions about what the central database holds.
 
-Promises: changes nothing; rows come in the order in which they were committed here, page by page, so that a long answer
-never keeps the writer from tidying its log.
+Promises: changes nothing; rows come in the order of their arrival, page by page, so that a long answer never keeps the
+writer from tidying its log. Whoever goes on from an arrival that was given here misses nothing, however many write.
 Leaves out: judging whether anything is missing (`verdict`), printing (`commands`).
 Thread: one at a time.
 """
@@ -11,25 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edge.central.store.database import open_reader, path_of, translating
+from edge.central.store.database import Database, Transaction, open_reader
 from edge.contract.messages import Item, Result, decode_body
 from edge.errors import ProtocolError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
 
 __all__ = ["Query", "Reader", "Stored"]
 
 _PAGE = 1000
-_START = (0, 0, 0, 0)
 
 _ROWS = """
 SELECT r.arrival, r.device, r.epoch, r.seq, r.got_ms, r.body, d.fleet, d.name
 FROM row r JOIN device d ON d.id = r.device
-WHERE r.type = 'result' AND (r.arrival, r.device, r.epoch, r.seq) {beyond} (?, ?, ?, ?){filters}
+WHERE r.type = 'result' AND (r.arrival, r.device, r.epoch, r.seq) {beyond} (?, ?, ?, ?) AND r.arrival <= ?{filters}
 ORDER BY r.arrival {order}, r.device {order}, r.epoch {order}, r.seq {order} LIMIT ?
 """
 
@@ -75,28 +70,28 @@ class Stored:
 class Reader:
     """The central database, opened for questions. `skipped` counts results of a newer version that we cannot read."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self._engine = engine
-        self._path = path
-        self._snapshot: Connection | None = None
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._snapshot: Transaction | None = None
+        self._horizon = 0
         self.skipped = 0
 
     @classmethod
     def open(cls, url: str) -> Reader:
-        """Open an existing `sqlite:///PATH`.
+        """Open an existing database.
 
         Raises:
             ConfigError, StoreError: see `database.open_reader`.
         """
-        return cls(open_reader(url), path_of(url))
+        return cls(open_reader(url))
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._engine.dispose()
+        """Let go of the database."""
+        self._database.close()
 
     def sibling(self) -> Reader:
         """Another one on the same connections, for another thread; only the first is closed."""
-        return Reader(self._engine, self._path)
+        return Reader(self._database)
 
     def ask(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Run one query and return its rows.
@@ -104,49 +99,51 @@ class Reader:
         Raises:
             StoreError: the database failed.
         """
-        with translating(self._path):
-            if self._snapshot is not None:
-                return [tuple(each) for each in self._snapshot.exec_driver_sql(statement, parameters)]
-            with self._engine.connect() as connection:
-                return [tuple(each) for each in connection.exec_driver_sql(statement, parameters)]
+        if self._snapshot is not None:
+            return self._snapshot.execute(statement, parameters).fetchall()
+        with self._database.transaction() as transaction:
+            return transaction.execute(statement, parameters).fetchall()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let every question inside see the same moment. Keep it short: the writer's log grows meanwhile."""
-        with translating(self._path), self._engine.connect() as connection:
-            self._snapshot = connection
+        self._horizon = self._database.horizon()  # before the moment: what is visible later may commit out of order
+        with self._database.transaction() as transaction:
+            self._snapshot = transaction
             try:
                 yield
             finally:
                 self._snapshot = None
 
     def last_arrival(self) -> int:
-        """Number of the newest transaction, 0 for none."""
-        return int(self.ask("SELECT coalesce(max(arrival), 0) FROM row")[0][0])
+        """The newest arrival that one may go on from, 0 for none: no earlier one is still to be committed."""
+        return self._horizon if self._snapshot is not None else self._database.horizon()
 
     def results(self, query: Query, *, after: int = 0) -> Iterator[Stored]:
-        """Matching results, oldest first, from transactions later than number `after`."""
-        yield from self._walk(query, is_newest_first=False, start=(after + 1, 0, 0, 0) if after else _START)
+        """Matching results, oldest first, from arrivals later than `after` up to what is the last one now."""
+        yield from self._walk(query, is_newest_first=False, start=after + 1, last=self.last_arrival())
 
     def newest(self, query: Query, limit: int) -> list[Stored]:
         """The newest `limit` matching results, oldest first."""
         found: list[Stored] = []
         if limit > 0:
-            for stored in self._walk(query, is_newest_first=True, start=(1 << 62, 0, 0, 0)):
+            last = self.last_arrival()
+            for stored in self._walk(query, is_newest_first=True, start=last + 1, last=last):
                 found.append(stored)
                 if len(found) == limit:
                     break
         return found[::-1]
 
-    def _walk(self, query: Query, *, is_newest_first: bool, start: tuple[int, int, int, int]) -> Iterator[Stored]:
+    def _walk(self, query: Query, *, is_newest_first: bool, start: int, last: int) -> Iterator[Stored]:
         filters, values = _filters(query)
         statement = _ROWS.format(
             beyond="<" if is_newest_first else ">", order="DESC" if is_newest_first else "ASC", filters=filters
         )
+        place = (start, 0, 0, 0)  # below every row of that arrival
         while True:
-            page = self.ask(statement, (*start, *values, _PAGE))
+            page = self.ask(statement, (*place, last, *values, _PAGE))
             for arrival, device, epoch, seq, got_ms, body, fleet, name in page:
-                start = (arrival, device, epoch, seq)
+                place = (arrival, device, epoch, seq)
                 result = self._decode(body)
                 if result is not None and query.wants(result.items):
                     yield Stored(

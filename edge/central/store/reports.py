@@ -7,7 +7,6 @@ Thread: the caller's, inside its transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from edge.central.rollout.plan import (
     decode_plan,
     decode_wanted,
 )
+from edge.central.store.database import Transaction
 from edge.central.store.presence import is_there
 from edge.contract.messages import SlotState, UpdateState
 from edge.errors import NotFoundError
@@ -56,7 +56,7 @@ FROM rollout_member m JOIN device d ON d.id = m.device WHERE m.rollout = ?
 """
 
 
-def read_rollout(database: sqlite3.Connection, name: str) -> Rollout:
+def read_rollout(database: Transaction, name: str) -> Rollout:
     """A rollout as it is. Raises NotFoundError where there is none of this name."""
     found = database.execute(
         "SELECT plan, phase, wave, wave_ms, approved, asks, why FROM rollout WHERE id = ?", (name,)
@@ -89,7 +89,7 @@ def read_rollout(database: sqlite3.Connection, name: str) -> Rollout:
     )
 
 
-def read_reports(database: sqlite3.Connection, plan: Plan, now_ms: int) -> list[Report]:
+def read_reports(database: Transaction, plan: Plan, now_ms: int) -> list[Report]:
     """What is known of each device of the plan's fleet."""
     labels: dict[str, dict[str, str]] = {}
     for device, name, value in database.execute(_LABELS, (plan.fleet,)):

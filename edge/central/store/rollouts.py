@@ -9,11 +9,8 @@ Thread: one at a time.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,15 +28,12 @@ from edge.central.rollout.plan import (
     encode_wanted,
 )
 from edge.central.store.assignments import assign, confirm, due, forget
-from edge.central.store.database import closing_on_failure, open_editor, open_reader, path_of, translating
+from edge.central.store.database import Database, Transaction, closing_on_failure, open_editor, open_reader
 from edge.central.store.devices import Device, read_devices
 from edge.central.store.log import Line, note, read_log
 from edge.central.store.reports import read_reports, read_rollout
 from edge.contract.trust import Assignment
 from edge.errors import InputError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 __all__ = ["Decide", "Rollouts"]
 
@@ -48,7 +42,12 @@ Decide = Callable[[Rollout, Iterable[Report]], Step]
 _KEEP = """
 UPDATE rollout SET phase = ?, wave = ?, wave_ms = ?, approved = ?, asks = ?, why = ?, changed_ms = ? WHERE id = ?
 """
-_KEEP_MEMBER = "INSERT OR REPLACE INTO rollout_member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_KEEP_MEMBER = """
+INSERT INTO rollout_member (rollout, device, wave, mode, assigned_ms, before, seen_ms, outcome, outcome_ms, why)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (rollout, device) DO UPDATE SET
+  wave = excluded.wave, mode = excluded.mode, assigned_ms = excluded.assigned_ms, before = excluded.before,
+  seen_ms = excluded.seen_ms, outcome = excluded.outcome, outcome_ms = excluded.outcome_ms, why = excluded.why
+"""
 _CREATE = """
 INSERT INTO rollout (id, fleet, slot, plan, phase, wave, wave_ms, approved, asks, why, created_ms, changed_ms, change)
 VALUES (?, ?, ?, ?, '', 0, 0, 0, '', '', ?, ?, (SELECT number FROM change))
@@ -58,10 +57,9 @@ VALUES (?, ?, ?, ?, '', 0, 0, 0, '', '', ?, ?, (SELECT number FROM change))
 class Rollouts:
     """The rollouts of a central database that exists."""
 
-    def __init__(self, editor: Engine, reader: Engine, path: Path) -> None:
+    def __init__(self, editor: Database, reader: Database) -> None:
         self._editor = editor
         self._reader = reader
-        self._path = path
 
     @classmethod
     def open(cls, url: str) -> Rollouts:
@@ -72,12 +70,12 @@ class Rollouts:
         """
         reader = open_reader(url)  # first: it changes nothing, also where the file is no database at all
         with closing_on_failure(reader):
-            return cls(open_editor(url), reader, path_of(url))
+            return cls(open_editor(url), reader)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._reader.dispose()
-        self._editor.dispose()
+        """Let go of the database."""
+        self._reader.close()
+        self._editor.close()
 
     def create(self, plan: Plan, now_ms: int, who: str = "") -> Rollout:
         """Begin a rollout. Those that are done and whose devices are all among its own assign nobody any more.
@@ -163,36 +161,29 @@ class Rollouts:
 
     def forget_published(self) -> None:
         """Take it that the broker retains nothing."""
-        with self._writing() as database:
+        with self._editor.transaction() as database:
             forget(database)
 
     def note_published(self, confirmed: Mapping[int, int], now_ms: int) -> None:
         """Revisions, by key, that the broker retains."""
-        with self._writing() as database:
+        with self._editor.transaction() as database:
             confirm(database, confirmed, now_ms)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[Transaction]:
         """One that decides something: all of it or nothing."""
-        with self._writing() as database:
+        with self._editor.transaction() as database:
             database.execute("UPDATE change SET number = number + 1")
             yield database
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with translating(self._path), self._editor.begin() as connection:
-            database: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-            yield database
-
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Transaction]:
         """What stands there at one moment; it keeps no writer waiting."""
-        with translating(self._path), self._reader.begin() as connection:
-            database: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        with self._reader.transaction() as database:
             yield database
 
 
-def _changes(database: sqlite3.Connection) -> int:
+def _changes(database: Transaction) -> int:
     """How often anybody, a person or the engine, has decided anything."""
     return int(database.execute("SELECT number FROM change").fetchone()[0])
 
@@ -201,7 +192,7 @@ def _is_nothing(made: Step, before: Rollout) -> bool:
     return made.rollout is before and not made.decisions and not made.assignments
 
 
-def _check_devices(database: sqlite3.Connection, plan: Plan) -> None:
+def _check_devices(database: Transaction, plan: Plan) -> None:
     """A canary that is misspelt would be a wave without a device, and go by in silence."""
     known = {str(name) for (name,) in database.execute("SELECT name FROM device WHERE fleet = ?", (plan.fleet,))}
     for wave in plan.waves:
@@ -213,7 +204,7 @@ def _check_devices(database: sqlite3.Connection, plan: Plan) -> None:
             )
 
 
-def _replace_done(database: sqlite3.Connection, plan: Plan, now_ms: int) -> None:
+def _replace_done(database: Transaction, plan: Plan, now_ms: int) -> None:
     found = database.execute(
         "SELECT id FROM rollout WHERE fleet = ? AND slot = ? AND phase = ?", (plan.fleet, plan.slot, Phase.DONE.value)
     ).fetchall()
@@ -229,7 +220,7 @@ def _replace_done(database: sqlite3.Connection, plan: Plan, now_ms: int) -> None
         _write(database, Step(rollout=earlier, decisions=(decision,)), now_ms, "")
 
 
-def _write(database: sqlite3.Connection, made: Step, now_ms: int, who: str) -> None:
+def _write(database: Transaction, made: Step, now_ms: int, who: str) -> None:
     rollout = made.rollout
     name = rollout.plan.id
     database.execute(
@@ -256,6 +247,6 @@ def _write(database: sqlite3.Connection, made: Step, now_ms: int, who: str) -> N
     note(database, name, made.decisions, now_ms, who)
 
 
-def _keys(database: sqlite3.Connection, fleet: str, devices: Iterable[str]) -> dict[str, int]:
+def _keys(database: Transaction, fleet: str, devices: Iterable[str]) -> dict[str, int]:
     statement = "SELECT id FROM device WHERE fleet = ? AND name = ?"
     return {name: int(database.execute(statement, (fleet, name)).fetchone()[0]) for name in devices}

@@ -55,6 +55,7 @@ row = Table(
     Index("row_by_arrival", "arrival"),
     Index("row_by_time", "made_ms"),
     sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (got_ms)",  # where each month has a key of its own: see `partitions`
 )
 
 # Rows that will never come, as their device said.

@@ -8,9 +8,8 @@ Thread: the writer's.
 
 from __future__ import annotations
 
-import sqlite3
-
 from edge.central.store.audit import EpochKey
+from edge.central.store.database import Transaction
 from edge.contract.messages import Shadow, Update
 
 __all__ = ["record_shadow", "record_update"]
@@ -25,11 +24,11 @@ INSERT INTO comparison (device, slot, target, rev, items, agreed, failed, active
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device, slot) DO UPDATE SET
   target = excluded.target, rev = excluded.rev, items = excluded.items, agreed = excluded.agreed,
   failed = excluded.failed, active_ms = excluded.active_ms, shadow_ms = excluded.shadow_ms, got_ms = excluded.got_ms
-WHERE excluded.rev > rev OR (excluded.rev = rev AND excluded.items >= items)
+WHERE excluded.rev > comparison.rev OR (excluded.rev = comparison.rev AND excluded.items >= comparison.items)
 """
 
 
-def record_update(database: sqlite3.Connection, key: EpochKey, seq: int, update: Update, now_ms: int) -> None:
+def record_update(database: Transaction, key: EpochKey, seq: int, update: Update, now_ms: int) -> None:
     """Keep one step of a slot."""
     database.execute(
         _STEP,
@@ -40,7 +39,7 @@ def record_update(database: sqlite3.Connection, key: EpochKey, seq: int, update:
     )
 
 
-def record_shadow(database: sqlite3.Connection, key: EpochKey, shadow: Shadow, now_ms: int) -> None:
+def record_shadow(database: Transaction, key: EpochKey, shadow: Shadow, now_ms: int) -> None:
     """Keep how a shadow does."""
     database.execute(
         _SHADOW,

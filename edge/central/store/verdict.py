@@ -64,8 +64,8 @@ def devices(reader: Reader, now_ms: int, *, fleet: str | None = None) -> tuple[D
     """How every device is, by fleet and name. `now_ms` decides whose silence is an absence."""
     with reader.snapshot():
         incidents = reader.ask("SELECT what, who, count FROM incident")
-        clause = "? IS NULL OR fleet = ?"
-        return tuple(status for _, status in _devices(reader, now_ms, clause, (fleet, fleet), incidents))
+        clause = "fleet = coalesce(?, fleet)"
+        return tuple(status for _, status in _devices(reader, now_ms, clause, (fleet,), incidents))
 
 
 def judged(reader: Reader, now_ms: int, keys: Sequence[int]) -> list[tuple[int, DeviceStatus]]:

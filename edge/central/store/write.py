@@ -8,38 +8,41 @@ Thread: one, the ingest's.
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 from msgspec import Struct
 
 from edge.central.store.arrived import MAX_NUMBER, Answer, Delivery, Message, Refused, Sender, StateSeen
-from edge.central.store.audit import EpochKey, advance, record_gap, record_settled, record_start, report_incident
-from edge.central.store.database import GoneError, file_of, open_writer, path_of, translating
+from edge.central.store.audit import (
+    Books,
+    EpochKey,
+    Extent,
+    advance,
+    read_books,
+    record_gap,
+    record_settled,
+    record_start,
+    report_incident,
+)
+from edge.central.store.database import Database, Transaction, open_writer
 from edge.central.store.presence import Presence, note_state
 from edge.central.store.updates import record_shadow, record_update
 from edge.contract.bodies import UNREADABLE
 from edge.contract.messages import EpochStart, Gap, Nack, Range, Receipt, Row, Shadow, Update, decode_body
-from edge.errors import ProtocolError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+from edge.errors import ProtocolError, StoreError
 
 __all__ = ["Store"]
 
-_INSERT = """
-INSERT INTO row (device, epoch, seq, class, type, pipeline, made_ms, arrival, got_ms, hash, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
-"""
 _CONFLICT = """
 INSERT INTO conflict (device, epoch, seq, hash, session, got_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
+_DEVICE = "SELECT id FROM device WHERE fleet = ? AND name = ?"
+_NEW_DEVICE = "INSERT INTO device (fleet, name, first_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _MAX_CONFLICTS = 100  # ranges named in one receipt; the rest comes with the next ones
 
 
@@ -71,10 +74,8 @@ class _Group:
 class Store:
     """The central database, opened for writing."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self._engine = engine
-        self._path = path
-        self._file = file_of(path)
+    def __init__(self, database: Database) -> None:
+        self.database = database
         self._devices: dict[Sender, int] = {}
         self._fresh: dict[Sender, int] = {}
         self.inserted = 0
@@ -83,17 +84,16 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Create or open `sqlite:///PATH`, and bring its tables up to date.
+        """Create or open it, and bring its tables up to date.
 
         Raises:
-            ConfigError: not such a URL.
-            StoreError: it cannot be opened, is damaged, or is newer than this program.
+            ConfigError, MissingExtraError, StoreError: see `database.open_writer`.
         """
-        return cls(open_writer(url), path_of(url))
+        return cls(open_writer(url))
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._engine.dispose()
+        """Let go of the database."""
+        self.database.close()
 
     def commit(self, messages: Sequence[Message], now_ms: int) -> tuple[Answer, ...]:
         """Take all messages in one transaction and return what may be said about them now.
@@ -104,34 +104,47 @@ class Store:
             ProtocolError: a message holds what the tables cannot; nothing was taken. Find it by committing each alone.
         """
         self._fresh = {}
-        if file_of(self._path) != self._file:
-            raise GoneError(f"central database {self._path} was deleted or replaced while in use; start anew")
-        with translating(self._path), self._engine.begin() as connection:
-            # The driver's own connection inside SQLAlchemy's transaction: a dozen small statements a device would
-            # otherwise cost 35 us each instead of 5.
-            database: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-            answers = self._take(database, messages, now_ms)
+        self.database.check()
+        try:
+            with self.database.transaction() as database:
+                answers = self._take(database, messages, now_ms)
+        except StoreError:
+            self._devices.clear()  # a database that was restored meanwhile has other keys
+            raise
         self._devices.update(self._fresh)  # not before the commit: a rollback takes them back
         return answers
 
-    def _take(self, database: sqlite3.Connection, messages: Sequence[Message], now_ms: int) -> tuple[Answer, ...]:
-        groups = self._groups(database, [each for each in messages if isinstance(each, Delivery)], now_ms)
-        self._insert(database, groups, now_ms)
-        answers = [self._settle(database, group, now_ms) for group in groups]
+    def _take(self, database: Transaction, messages: Sequence[Message], now_ms: int) -> tuple[Answer, ...]:
+        self._enter(database, messages, now_ms)
+        groups = self._groups([each for each in messages if isinstance(each, Delivery)])
+        asking = self._births([each for each in messages if isinstance(each, StateSeen)])
+        books = read_books(database, [*(group.key for group in groups), *(key for _, key in asking)])
+        told = self._insert(database, groups, books, now_ms)
         for message in messages:
             if isinstance(message, StateSeen):
-                answer = self._see(database, message, now_ms)
-                answers.extend([answer] if answer is not None else [])
+                self._see(database, message, now_ms)
             elif isinstance(message, Refused):
                 report_incident(database, "refused", message.who, message.why, now_ms)
-        return tuple(answers)
+        extents = advance(database, books, _arrived(groups), told, now_ms)
+        for seen, key in asking:
+            record_settled(database, key, seen.state.settled)
+        return (
+            *(_receipt(group, extents[group.key]) for group in groups),
+            *(_known(seen, extents[key]) for seen, key in asking),
+        )
 
-    def _groups(self, database: sqlite3.Connection, deliveries: Iterable[Delivery], now_ms: int) -> list[_Group]:
+    def _enter(self, database: Transaction, messages: Sequence[Message], now_ms: int) -> None:
+        """Know and hold all devices of the messages, always in the same order: another writer may hold some."""
+        senders = {each.sender for each in messages if isinstance(each, Delivery | StateSeen)}
+        keys = {each: self._device(database, each, now_ms) for each in sorted(senders, key=str)}
+        database.lock_devices(sorted(keys.values()))
+        speaking = sorted({keys[each.sender] for each in messages if isinstance(each, Delivery)})
+        database.executemany("UPDATE device SET last_ms = ? WHERE id = ?", [(now_ms, key) for key in speaking])
+
+    def _groups(self, deliveries: Iterable[Delivery]) -> list[_Group]:
         groups: dict[tuple[EpochKey, int], _Group] = {}
         for delivery in deliveries:
-            device = self._device(database, delivery.sender, now_ms)
-            database.execute("UPDATE device SET last_ms = ? WHERE id = ?", (now_ms, device))
-            key = EpochKey(device, delivery.batch.epoch)
+            key = EpochKey(self._key(delivery.sender), delivery.batch.epoch)
             group = groups.setdefault(
                 (key, delivery.batch.session),
                 _Group(sender=delivery.sender, key=key, session=delivery.batch.session),
@@ -140,8 +153,19 @@ class Store:
             group.refused.extend(delivery.refused)
         return list(groups.values())
 
-    def _insert(self, database: sqlite3.Connection, groups: list[_Group], now_ms: int) -> None:
-        arrival = (database.execute("SELECT max(arrival) FROM row").fetchone()[0] or 0) + 1
+    def _births(self, states: Iterable[StateSeen]) -> list[tuple[StateSeen, EpochKey]]:
+        """Those that ask for a receipt, and of which epoch."""
+        return [
+            (each, EpochKey(self._key(each.sender), each.state.epoch))
+            for each in states
+            if each.state.online and each.state.epoch
+        ]
+
+    def _insert(self, database: Transaction, groups: list[_Group], books: Books, now_ms: int) -> set[EpochKey]:
+        """Put rows into the table; return the epochs of which they told gaps."""
+        if not any(group.rows for group in groups):
+            return set()
+        arrival = database.next_arrival()
         values = []
         audited: list[tuple[_Group, Row]] = []
         for group in groups:
@@ -160,9 +184,8 @@ class Store:
                         *(arrival, now_ms, digest, body),
                     )
                 )
-        if not values:
-            return
-        inserted = database.executemany(_INSERT, values).rowcount
+        highest = {(key.device, key.epoch): extent.highest for key, extent in books.items() if extent is not None}
+        inserted = database.insert_rows(values, highest)
         if inserted < len(values):
             for group in groups:
                 self._compare(database, group, now_ms)
@@ -170,11 +193,13 @@ class Store:
         self.inserted += inserted
         self.conflicts += conflicts
         self.duplicates += len(values) - inserted - conflicts
-        for group, row in audited:
-            if row.seq not in group.conflicts:
-                self._audit(database, group, row, now_ms)
+        return {
+            group.key
+            for group, row in audited
+            if row.seq not in group.conflicts and self._audit(database, group, row, now_ms)
+        }
 
-    def _compare(self, database: sqlite3.Connection, group: _Group, now_ms: int) -> None:
+    def _compare(self, database: Transaction, group: _Group, now_ms: int) -> None:
         """Some rows were there already: find those whose number holds another body."""
         if not group.rows:
             return
@@ -198,12 +223,13 @@ class Store:
         detail = f"epoch {group.key.epoch}: {len(others)} numbers used twice, first {others[0][0].seq}"
         report_incident(database, "conflict", str(group.sender), detail, now_ms, len(others))
 
-    def _audit(self, database: sqlite3.Connection, group: _Group, row: Row, now_ms: int) -> None:
+    def _audit(self, database: Transaction, group: _Group, row: Row, now_ms: int) -> bool:
+        """Enter in the books what a row tells; return whether it told a gap."""
         try:
             body = decode_body(row.body)
         except ProtocolError as err:
             report_incident(database, "unreadable", str(group.sender), f"row {row.seq}: {err}", now_ms)
-            return
+            return False
         if isinstance(body, Gap):
             record_gap(database, group.key, body)
         elif isinstance(body, EpochStart):
@@ -212,48 +238,56 @@ class Store:
             record_update(database, group.key, row.seq, body, now_ms)
         elif isinstance(body, Shadow):
             record_shadow(database, group.key, body, now_ms)
+        return isinstance(body, Gap)
 
-    def _settle(self, database: sqlite3.Connection, group: _Group, now_ms: int) -> Answer:
-        extent = advance(database, group.key, now_ms)
-        held = {row.seq for row, _ in group.rows} - group.conflicts
-        receipt = Receipt(
-            epoch=group.key.epoch,
-            upto=extent.upto,
-            highest=extent.highest,
-            session=group.session,
-            ranges=_ranges(held),
-            nack=tuple(group.refused),
-            conflicts=_ranges(group.conflicts)[:_MAX_CONFLICTS],
-        )
-        return Answer(sender=group.sender, receipt=receipt)
-
-    def _see(self, database: sqlite3.Connection, seen: StateSeen, now_ms: int) -> Answer | None:
-        device = self._device(database, seen.sender, now_ms)
+    def _see(self, database: Transaction, seen: StateSeen, now_ms: int) -> None:
+        device = self._key(seen.sender)
         presence = note_state(database, device, seen, now_ms)
         if presence is Presence.CLONED:
             detail = f"sessions {seen.state.session} and another take turns: two devices use this name"
             report_incident(database, "cloned", str(seen.sender), detail, now_ms)
-        if not seen.state.online or not seen.state.epoch:
-            return None
-        key = EpochKey(device, seen.state.epoch)
-        extent = advance(database, key, now_ms)
-        record_settled(database, key, seen.state.settled)
-        receipt = Receipt(epoch=seen.state.epoch, upto=extent.upto, highest=extent.highest, session=seen.state.session)
-        return Answer(sender=seen.sender, receipt=receipt)
 
-    def _device(self, database: sqlite3.Connection, sender: Sender, now_ms: int) -> int:
-        known = self._devices.get(sender) or self._fresh.get(sender)
+    def _device(self, database: Transaction, sender: Sender, now_ms: int) -> int:
+        known = self._devices.get(sender)
         if known is not None:
             return known
-        database.execute(
-            "INSERT INTO device (fleet, name, first_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (sender.fleet, sender.device, now_ms),
-        )
-        found = database.execute(
-            "SELECT id FROM device WHERE fleet = ? AND name = ?", (sender.fleet, sender.device)
-        ).fetchone()[0]
-        self._fresh[sender] = int(found)
-        return int(found)
+        where = (sender.fleet, sender.device)
+        found = database.execute(_DEVICE, where).fetchone()
+        if found is None:
+            database.execute(_NEW_DEVICE, (*where, now_ms))
+            found = database.execute(_DEVICE, where).fetchone()
+        self._fresh[sender] = int(found[0])
+        return int(found[0])
+
+    def _key(self, sender: Sender) -> int:
+        return self._devices.get(sender) or self._fresh[sender]
+
+
+def _arrived(groups: Iterable[_Group]) -> dict[EpochKey, set[int]]:
+    """Numbers that have a row now: their own, or where they are in conflict, another."""
+    arrived: dict[EpochKey, set[int]] = {}
+    for group in groups:
+        arrived.setdefault(group.key, set()).update(row.seq for row, _ in group.rows)
+    return arrived
+
+
+def _receipt(group: _Group, extent: Extent) -> Answer:
+    held = {row.seq for row, _ in group.rows} - group.conflicts
+    receipt = Receipt(
+        epoch=group.key.epoch,
+        upto=extent.upto,
+        highest=extent.highest,
+        session=group.session,
+        ranges=_ranges(held),
+        nack=tuple(group.refused),
+        conflicts=_ranges(group.conflicts)[:_MAX_CONFLICTS],
+    )
+    return Answer(sender=group.sender, receipt=receipt)
+
+
+def _known(seen: StateSeen, extent: Extent) -> Answer:
+    receipt = Receipt(epoch=seen.state.epoch, upto=extent.upto, highest=extent.highest, session=seen.state.session)
+    return Answer(sender=seen.sender, receipt=receipt)
 
 
 def _ranges(seqs: Iterable[int]) -> tuple[Range, ...]:

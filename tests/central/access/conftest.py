@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.central.access.office import Office
+from tests.central.conftest import MakeUrl
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    office = Office(tmp_path)
+def office(make_url: MakeUrl) -> Iterator[Office]:
+    office = Office(make_url())
     yield office
     office.close()

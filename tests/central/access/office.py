@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from edge.central.access.access import Access
 from edge.central.access.passwords import Passwords
 from edge.central.access.people import People
@@ -20,8 +18,8 @@ HOME = "192.0.2.7"
 
 
 class Office:
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder / 'central.db'}"
+    def __init__(self, url: str) -> None:
+        self.url = url
         Store.open(self.url).close()
         self.clock = ManualClock()
         self.reader = Reader.open(self.url)

@@ -15,6 +15,7 @@ from edge.central.access.secret import TOKEN_PREFIX, csrf_of, digest_of, is_same
 from edge.central.store import accounts
 from edge.errors import AccessError, InputError, MissingExtraError, NotFoundError, TooManyTriesError
 from tests.central.access.office import BOSS, HOME, PASSWORD, Office
+from tests.central.conftest import MakeUrl
 
 
 def test_each_role_may_do_all_that_the_one_below_it_may() -> None:
@@ -92,7 +93,8 @@ def test_a_new_link_voids_the_earlier_one_and_ends_all_log_ins_when_it_is_used(o
         office.people.link(BOSS, "nobody")
 
 
-def test_no_secret_lies_in_the_database(office: Office, tmp_path: Path) -> None:
+def test_no_secret_lies_in_the_database(sqlite_url: MakeUrl, tmp_path: Path) -> None:
+    office = Office(sqlite_url())
     link = office.people.add(BOSS, "ada", Role.ADMIN)
     login, _ = office.access.use_link(link, "ada", PASSWORD, HOME)
     other = office.people.link(BOSS, "ada")
@@ -103,6 +105,7 @@ def test_no_secret_lies_in_the_database(office: Office, tmp_path: Path) -> None:
     for secret in (link, other, login, token, PASSWORD, csrf_of(login)):
         assert secret not in text
     assert digest_of(token) in text
+    office.close()
 
 
 def test_a_wrong_password_and_a_wrong_name_look_the_same(office: Office) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.central.api.site import Site
+from tests.central.conftest import MakeUrl
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
+def site(tmp_path: Path, make_url: MakeUrl) -> Iterator[Site]:
+    site = Site(tmp_path, url=make_url())
     yield site
     site.close()

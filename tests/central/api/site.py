@@ -65,8 +65,8 @@ class AnsweringWire:
 
 
 class Site:
-    def __init__(self, folder: Path, *, place: Place | None = None, is_secure: bool = False) -> None:
-        self.centre = Centre(folder)
+    def __init__(self, folder: Path, *, place: Place | None = None, is_secure: bool = False, url: str = "") -> None:
+        self.centre = Centre(folder, url=url)
         self.clock: ManualClock = self.centre.clock
         self.reader = Reader.open(self.centre.url)
         self.editor = Editor.open(self.centre.url)

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.central.ingest_bench import Centre
 from tests.central.rollout.depot import Depot
 
 
 @pytest.fixture
-def depot(tmp_path: Path) -> Iterator[Depot]:
-    depot = Depot(tmp_path)
+def depot(centre: Centre) -> Iterator[Depot]:
+    depot = Depot(centre)
     yield depot
     depot.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from edge.central.rollout.engine import step
 from edge.central.rollout.plan import Step
 from edge.central.store.people import Person
@@ -15,14 +13,13 @@ from tests.central.rollout.crowd import IDLE
 
 
 class Depot:
-    def __init__(self, folder: Path) -> None:
-        self.centre = Centre(folder)
+    def __init__(self, centre: Centre) -> None:
+        self.centre = centre
         self.rollouts = Rollouts.open(self.centre.url)
         self._seq = 0
 
     def close(self) -> None:
         self.rollouts.close()
-        self.centre.close()
 
     @property
     def now_ms(self) -> int:

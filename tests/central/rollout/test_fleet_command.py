@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from edge.central.rollout.engine import abort
 from edge.central.rollout.plan import Outcome, Phase
-from edge.central.store.database import translating
+from edge.central.store.database import open_writer
 from edge.clock import SystemClock
 from edge.commands.fleet import command
 from edge.errors import EdgeError, InputError, StoreError
@@ -154,5 +154,7 @@ def test_a_database_that_is_none_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_database_of_another_user_names_who_may(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="run this as the service's own user"), translating(tmp_path / "central.db"):
+    database = open_writer(f"sqlite:///{tmp_path / 'central.db'}")
+    with pytest.raises(StoreError, match="run this as the service's own user"), database.translating():
         raise sqlite3.OperationalError("attempt to write a readonly database")
+    database.close()

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
 
 import pytest
 from msgspec.structs import replace
@@ -147,8 +145,8 @@ def test_reading_waits_for_nobody_who_writes(depot: Depot) -> None:
     depot.beat("pi")
     depot.rollouts.create(plan(), depot.now_ms)
     depot.turn()
-    with closing(sqlite3.connect(depot.centre.folder / "central.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with depot.centre.store.database.transaction() as other:
+        other.execute("UPDATE change SET number = number")
         assert depot.rollouts.going() == ("autumn",)
         assert set(depot.rollouts.load("autumn").members) == {"pi"}
         assert len(depot.rollouts.reports(plan(), depot.now_ms)) == 1

@@ -46,19 +46,10 @@ def _create_devices() -> None:
 
 
 def _create_rows() -> None:
-    op.create_table(
-        "row",
-        *_key("device", "epoch", "seq"),
-        sa.Column("class", sa.Integer, nullable=False),
-        sa.Column("type", sa.String, nullable=False),
-        sa.Column("pipeline", sa.String),
-        sa.Column("made_ms", sa.BigInteger),
-        sa.Column("arrival", sa.BigInteger, nullable=False),
-        sa.Column("got_ms", sa.BigInteger, nullable=False),
-        sa.Column("hash", sa.BigInteger, nullable=False),
-        sa.Column("body", sa.LargeBinary, nullable=False),
-        sqlite_with_rowid=False,
-    )
+    if op.get_bind().dialect.name == "postgresql":
+        _create_rows_by_month()
+    else:
+        _create_rows_in_one()
     op.create_index("row_by_arrival", "row", ["arrival"])
     op.create_index("row_by_time", "row", ["made_ms"])
     op.create_table(
@@ -67,6 +58,39 @@ def _create_rows() -> None:
         sa.Column("why", sa.String, nullable=False),
         sqlite_with_rowid=False,
     )
+
+
+def _create_rows_in_one() -> None:
+    op.create_table(
+        "row",
+        *_key("device", "epoch", "seq"),
+        *_row_columns(),
+        sqlite_with_rowid=False,
+    )
+
+
+def _row_columns() -> list[sa.Column[object]]:
+    return [
+        sa.Column("class", sa.Integer, nullable=False),
+        sa.Column("type", sa.String, nullable=False),
+        sa.Column("pipeline", sa.String),
+        sa.Column("made_ms", sa.BigInteger),
+        sa.Column("arrival", sa.BigInteger, nullable=False),
+        sa.Column("got_ms", sa.BigInteger, nullable=False),
+        sa.Column("hash", sa.BigInteger, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+    ]
+
+
+def _create_rows_by_month() -> None:
+    """No key: each month has its own (`store.partitions`)."""
+    op.create_table(
+        "row",
+        *(sa.Column(each.name, each.type, nullable=False) for each in _key("device", "epoch", "seq")),
+        *_row_columns(),
+        postgresql_partition_by="RANGE (got_ms)",
+    )
+    op.execute("CREATE SEQUENCE row_arrival")
 
 
 def _create_audit() -> None:

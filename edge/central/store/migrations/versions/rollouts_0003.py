@@ -90,7 +90,7 @@ def _create_reports() -> None:
         sa.Column("target", sa.String, nullable=False),
         sa.Column("sha256", sa.String, nullable=False),
         sa.Column("rev", sa.BigInteger, nullable=False),
-        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("attempt", sa.Integer().with_variant(sa.BigInteger(), "postgresql"), nullable=False),
         sa.Column("why", sa.String, nullable=False),
         sa.Column("active", sa.String, nullable=False),
         sa.Column("made_ms", sa.BigInteger, nullable=False),
