@@ -86,6 +86,7 @@ class Centre:
         (folder / "central.toml").write_text(
             f'fleet = "{_FLEET}"\ndatabase = "central.db"\n[broker]\nhost = "127.0.0.1"\nport = {broker.port}\n'
             '[registry]\npath = "fleet/served"\nkeys = "fleet/keys"\npassphrase_file = "passphrase"\n'
+            '[http]\nlisten = ""\n'
         )
         log = stack.enter_context((folder / "central.log").open("w"))
         command = (*_EDGE, "central", "run", "--config", str(folder / "central.toml"))

@@ -38,6 +38,8 @@ def _script(broker: Mosquitto) -> str:
             name = "edge.toml" if "edge.toml" in command else "central.toml"
             ending = next(number for number, line in enumerate(lines) if line.startswith(f"cat > {name}"))
             lines.insert(ending + 1, f'[broker]\nhost = "{broker.host}"\nport = {broker.port}')
+            if name == "central.toml":
+                lines.insert(ending + 1, '[http]\nlisten = "127.0.0.1:0"')
     return "\n".join([*lines, "echo THE END"])
 
 
