@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from edge.central.store.arrived import Answer, Delivery, Message
-from edge.contract.messages import EpochStart, EpochWhy, Range, Row, RowClass, encode_body
+from edge.contract.messages import EpochStart, EpochWhy, Range, Row, RowClass, Update, UpdateState, encode_body
 from edge.contract.topics import DeviceTopics
 from edge.errors import ProtocolError
-from tests.central.ingest_bench import Centre, rows
+from tests.central.ingest_bench import Centre, row, rows
 
 TOPIC = DeviceTopics(fleet="home", device="porch-pi").data
 
@@ -48,6 +48,19 @@ def test_an_epoch_that_names_an_impossible_one_before_it_is_kept(centre: Centre,
     body = encode_body(EpochStart(why=EpochWhy.BROKEN, made_ms=1, prev=prev, prev_end=prev))
     receipt = centre.send((Row(1, RowClass.GAP, body),))
     assert receipt.ranges == (Range(1, 1),)
+
+
+def update(seq: int, *, attempt: int) -> Row:
+    step = Update(slot="a", state=UpdateState.TRIAL, target="t", sha256="x", rev=1, attempt=attempt, made_ms=1)
+    return row(seq, step, RowClass.UPDATE)
+
+
+def test_a_number_that_no_column_holds_is_named_and_its_neighbours_are_kept(centre: Centre) -> None:
+    centre.data((*rows(1, 2), update(3, attempt=(1 << 64) - 1), update(4, attempt=1 << 40)))
+    receipts = centre.step()
+    assert sorted(each.lo for receipt in receipts for each in receipt.ranges) == [1, 2, 4]
+    assert [(nack.lo, nack.hi) for receipt in receipts for nack in receipt.nack] == [(3, 3)]
+    assert centre.ask("SELECT seq, attempt FROM update_step") == [(4, 1 << 40)]
 
 
 class Picky:
