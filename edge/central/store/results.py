@@ -21,7 +21,7 @@ from edge.errors import NotFoundError, ProtocolError
 
 __all__ = ["EXAMINED", "NEWEST", "READ", "Page", "Place", "Wanted", "page", "result_at", "tags", "walk"]
 
-EXAMINED = 10_000
+EXAMINED = 5000
 READ = 1000
 _CHUNK = 500
 
