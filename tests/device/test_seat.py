@@ -156,6 +156,16 @@ def test_a_candidate_that_is_too_slow_beside_the_old_one_is_sent_back() -> None:
     assert [(v.is_good, v.why) for v in bench.verdicts] == [(False, "25.0 ms an inference, allowed 20.0")]
 
 
+def test_a_busy_processor_sends_no_model_back_that_answers_in_a_moment() -> None:
+    a, b = SimulatedModel(name="a", said=said(0.1)), SimulatedModel(name="b", said=said(4.0))
+    bench = Bench(a).start()
+    bench.frames(3)
+    bench.try_out(b)
+    bench.frames(3)
+    bench.stop()
+    assert [v.is_good for v in bench.verdicts] == [True]
+
+
 def test_without_memory_for_two_the_old_model_is_closed_first_and_comes_back_on_failure() -> None:
     a, b = SimulatedModel(name="a"), SimulatedModel(name="b", act=fail_at(2, InferenceError("bad")))
     bench = Bench(a).start()
