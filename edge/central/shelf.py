@@ -19,7 +19,7 @@ class Shelf:
     """Files under `url`: a folder's path, or an fsspec URL ("s3://bucket/models")."""
 
     def __init__(self, url: str) -> None:
-        """Raise `InputError` where no library reaches `url`, MissingExtraError without fsspec."""
+        """Raise InputError where no library knows `url`, RepositoryError where it is away, MissingExtraError."""
         try:
             from fsspec.core import url_to_fs
         except ImportError as err:
@@ -29,6 +29,8 @@ class Shelf:
             self._files, self._root = url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as err:
             raise InputError(f"registry {url}: {err}") from err
+        except OSError as err:  # some libraries connect at once
+            raise RepositoryError(f"registry {url}: {err.strerror or err}") from err
         self._url = url
 
     def read(self, path: str, *, most_bytes: int) -> bytes:

@@ -20,6 +20,7 @@ from edge.central.registry.files import read_offers
 from edge.central.registry.place import FolderPlace, UrlPlace, open_place
 from edge.central.registry.ring import KeyRing
 from edge.central.registry.rotation import Plan, begin
+from edge.central.shelf import Shelf
 from edge.contract.layout import blob_path
 from edge.contract.manifest import decode_manifest
 from edge.errors import (
@@ -147,6 +148,15 @@ def test_what_cannot_be_revoked_or_withdrawn_is_said(fleet: Fleet) -> None:
         fleet.registry().withdraw("larger", 7)
 
 
+def test_a_revoked_release_cannot_be_withdrawn_as_nobody_would_leave_it_any_more(fleet: Fleet) -> None:
+    fleet.registry().publish(fleet.bundle(1))
+    fleet.registry().revoke("larger", 1, why="sees ghosts")
+    with pytest.raises(RefusedError, match=r"larger release 1 is revoked \(sees ghosts\)"):
+        fleet.registry().withdraw("larger", 1)
+    with pytest.raises(RefusedError, match="which was revoked: sees ghosts"):
+        fleet.registry().publish(fleet.bundle(1))
+
+
 def test_the_newest_that_may_start_is_wanted(fleet: Fleet) -> None:
     folder = fleet.bundle(1)
     fleet.registry().publish(folder)
@@ -217,6 +227,21 @@ def test_what_a_store_complains_of_is_one_sentence() -> None:
         place.size("trust.bin")
     with pytest.raises(RepositoryError, match=r"broken://x/trust\.bin: the line is dead"):
         place.read("trust.bin")
+
+
+class _Away(MemoryFileSystem):
+    protocol = "away"
+
+    def __init__(self, **_: object) -> None:
+        raise OSError(errno.ECONNREFUSED, "Connection refused")
+
+
+def test_a_store_that_is_away_when_it_is_opened_is_one_sentence() -> None:
+    fsspec.register_implementation("away", _Away, clobber=True)
+    with pytest.raises(RepositoryError, match="away://x: Connection refused"):
+        open_place("away://x")
+    with pytest.raises(RepositoryError, match="away://x: Connection refused"):
+        Shelf("away://x")
 
 
 def test_a_url_that_nobody_can_open_is_one_sentence() -> None:
