@@ -38,7 +38,7 @@ from edge.contract.trust import (
 from edge.device.updates.api import Book, Repository, Write
 from edge.device.updates.marks import read_marks, read_trusted, write_mark, write_trusted
 from edge.device.updates.receipt import make_receipt
-from edge.device.updates.signed import SignedTarget, find_target
+from edge.device.updates.signed import SignedTarget, find_revoked, find_target
 from edge.device.updates.trust_ledger import Ledger, Limits
 from edge.device.updates.trust_tuf import Chain, Walk
 from edge.errors import InputError, ProtocolError, RepositoryError, StaleError, TrustError
@@ -190,12 +190,14 @@ class Trust:
         try:
             signed = find_target(self._chain(), path)
             floor = 0 if signed is None else self.floor(signed.family)
+            revoked = signed if signed is not None and signed.note.revoked else None
+            revoked = revoked or find_revoked(self._chain(), path, sha256)
         except TrustError as err:
             return Standing(word=Word.UNKNOWN, why=str(err))
+        if revoked is not None:  # these bytes, also where they were signed under another number
+            return Standing(word=Word.REVOKED, why=revoked.note.revoked)
         if signed is None:
             return Standing(word=Word.WITHDRAWN, why="not signed, or no longer")
-        if signed.note.revoked:
-            return Standing(word=Word.REVOKED, why=signed.note.revoked)
         if signed.release < floor:
             return Standing(word=Word.BELOW_FLOOR, why=f"the lowest of its family is now {floor}")
         if signed.sha256 != sha256:

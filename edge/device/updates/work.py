@@ -123,6 +123,7 @@ class Work:
         """Get the files and make the slot."""
         release = _coming(record)
         if self._is_sound(slot, release):
+            self._slots.renumber(slot, release)
             return None
         try:
             raw = self._manifest(slot, release)

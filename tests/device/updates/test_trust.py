@@ -252,6 +252,18 @@ def test_a_floor_that_is_no_release_keeps_the_family_from_being_started(
     assert device.trust.standing(wanted.target, wanted.sha256).word is Word.UNKNOWN
 
 
+def test_a_release_that_was_withdrawn_and_published_anew_is_left_when_the_new_number_is_revoked(
+    repo: Repo, device: Device
+) -> None:
+    first = repo.add(1, manifest=b"the same bytes")
+    del repo.family().targets[first.target]
+    repo.add(2, manifest=b"the same bytes", revoked="sees ghosts")
+    repo.publish(repo.families[0])
+    device.trust.refresh(repo.served())
+    told = device.trust.standing(first.target, first.sha256)
+    assert (told.word, told.why) == (Word.REVOKED, "sees ghosts")
+
+
 def test_what_is_installed_is_told_of_withdrawal_and_revocation(repo: Repo, device: Device) -> None:
     wanted = {release: repo.add(release) for release in (1, 2, 3, 4)}
     repo.publish(repo.families[0])
