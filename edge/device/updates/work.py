@@ -99,7 +99,10 @@ class Work:
     def verify(self, slot: str, record: SlotRecord) -> Refused | None:
         """Whether the coming release is signed, fits, and has room."""
         release = _coming(record)
-        self._trust.refresh(self._repository)
+        try:
+            self._trust.refresh(self._repository)
+        except TrustError as err:  # expired, or damaged on their way: better ones may come
+            raise RepositoryError(str(err)) from err
         try:
             manifest = decode_manifest(self._manifest(slot, release))
             variants = self._variants(slot, record, manifest)

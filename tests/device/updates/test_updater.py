@@ -320,6 +320,25 @@ def test_an_offer_that_nothing_can_be_said_of_for_now_waits_a_day_and_is_refused
     assert device.record.why == "not done in 24 h: the metadata have expired"
 
 
+def test_an_offer_waits_for_metadata_that_do_not_hold_and_is_no_loop(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+
+    def expire(what: str) -> None:
+        if what == "refresh" and device.record.state is UpdateState.OFFERED:
+            raise TrustError("timestamp.json is expired")
+
+    bench.world.before = expire
+    device.want(2, bench.b)
+    for _ in range(100):
+        device.clock.advance(600)
+        device.turns(1)
+    assert device.record.state is UpdateState.OFFERED
+    bench.world.before = lambda _: None
+    device.clock.advance(600)
+    device.turns()
+    assert device.record.active == bench.b
+
+
 def test_a_new_device_tells_of_each_slot_that_it_runs_the_factorys_model(bench: Bench) -> None:
     states = bench.boot(names=(SLOT, "attic")).updater.slot_states()
     assert set(states) == {SLOT, "attic"}
