@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edge.contract.layout import TRUST_FILE
 from edge.errors import InputError, MissingExtraError, NotInRepositoryError, RepositoryError
 
 __all__ = ["Shelf"]
@@ -51,11 +52,22 @@ class Shelf:
             content: bytes = self._files.cat_file(f"{self._root}/{path}", start=start, end=start + size_bytes)
             return content
 
+    def _is_there(self) -> bool:
+        """Whether anything is: a disk that was taken away does not make every model one that never was."""
+        try:
+            return bool(self._files.ls(self._root, detail=False))
+        except FileNotFoundError:
+            return False
+        except Exception as err:  # each store behind fsspec has errors of its own
+            raise RepositoryError(f"{self._url}: {err}") from err
+
     @contextmanager
     def _translating(self, path: str) -> Iterator[None]:
         try:
             yield
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as err:
+            if path != TRUST_FILE and not self._is_there():
+                raise RepositoryError(f"{self._url} holds no repository now; is it mounted?") from err
             raise NotInRepositoryError(f"no {path}") from err
         except Exception as err:  # each store behind fsspec has errors of its own
             raise RepositoryError(f"{self._url}: {path}: {err}") from err
