@@ -253,6 +253,14 @@ class Registry:
         """
         return self._manifest(release_named(load(self._place), family, release))
 
+    def due(self, within_ms: int) -> str:
+        """What devices take no more by then, and what to do about it, in one sentence; empty: nothing.
+
+        Raises:
+            TrustError, RepositoryError: as `releases`.
+        """
+        return load(self._place).due(utc(self._clock.wall_ms() + within_ms))
+
     def trust(self) -> bytes:
         """The content of the retained trust message, as it lies in the repository.
 

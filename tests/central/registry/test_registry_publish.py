@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -37,6 +38,8 @@ from edge.errors import (
 )
 from tests.central.registry.fleet import Client, Fleet, ask
 from tests.simulators.clock import ManualClock
+
+DAY_MS = 86_400_000
 
 
 @pytest.fixture
@@ -283,6 +286,16 @@ def test_an_expired_registry_says_how_to_go_on(fleet: Fleet) -> None:
         fleet.registry().publish(fleet.bundle(1))
     assert set(fleet.registry().refresh(is_offline=True)) == {"root", "targets", "snapshot", "timestamp"}
     assert fleet.registry().publish(fleet.bundle(1)).is_new
+
+
+def test_what_devices_take_no_more_in_some_days_is_told_before(fleet: Fleet) -> None:
+    assert fleet.registry().due(2 * DAY_MS) == ""
+    fleet.clock.advance(6 * 86_400)
+    assert re.match(r"snapshot is good until .* edge registry refresh$", fleet.registry().due(2 * DAY_MS))
+    fleet.registry().refresh()
+    assert fleet.registry().due(2 * DAY_MS) == ""
+    fleet.clock.advance(364 * 86_400)
+    assert fleet.registry().due(2 * DAY_MS).endswith("edge registry refresh --offline")
 
 
 def test_a_full_disk_is_one_sentence_and_the_old_state_stays(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
