@@ -119,7 +119,8 @@ class Overseer:
             self._prove_time()
             self._trust.refresh(self._repository)
             self._look()
-            if wanted is not None:
+            # Without metadata nobody could tell before that it is an old one.
+            if wanted is not None and not self._is_old_news(wanted):
                 self._accept(wanted)
         except RepositoryError as err:
             delay_s = max(self._backoff.next_s(), getattr(err, "retry_after_s", 0.0))

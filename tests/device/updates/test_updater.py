@@ -106,6 +106,24 @@ def test_old_metadata_are_reported_once_though_no_order_waits_for_them(bench: Be
     assert (told.name, told.state, told.detail) == ("trust", "refused", "timestamp 1: expected 7")
 
 
+def test_an_old_order_is_no_refusal_where_only_fresh_metadata_can_tell_its_age(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = bench.installed(bench.a)
+    check = device.trust.check_assignment
+
+    def only_when_fresh(raw: bytes) -> Assignment:
+        if device.trust.refreshed == refreshed:
+            raise TrustError("no metadata of the role targets is held yet")
+        return check(raw)
+
+    refreshed = device.trust.refreshed
+    monkeypatch.setattr(device.trust, "check_assignment", only_when_fresh)
+    device.want(1, bench.a).turns()
+    assert device.trust.refreshed == refreshed + 1
+    assert device.watching.reports == []
+
+
 def test_the_release_before_is_kept_and_older_ones_go(bench: Bench) -> None:
     device = bench.installed(bench.a, bench.b, bench.c)
     assert {each.target for each in device.slots.releases(SLOT)} == {bench.b.target, bench.c.target}
