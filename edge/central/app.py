@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from edge.central.answers import Answers
 from edge.central.config import CentralConfig, RegistryConfig
 from edge.central.ingest import Ingest
-from edge.central.rollout.leader import Leader
+from edge.central.leader import Leader
 from edge.central.shelf import Shelf
 from edge.central.store.database import path_of
 from edge.central.store.read import Reader
