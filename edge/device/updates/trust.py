@@ -94,12 +94,12 @@ class Trust:
         self._device = device
         self._ledger = Ledger(root=root, book=book, clock=clock, folder=folder, limits=limits)
         self._cached: Chain | None = None
-        self._is_time_proven = False
+        self._proven: tuple[int, float] | None = None  # the last token, and when it came by the steady clock
 
     @property
     def is_time_proven(self) -> bool:
         """Whether the centre's clock answered our nonce since this process began: without it a freeze goes unseen."""
-        return self._is_time_proven
+        return self._proven is not None
 
     def state(self) -> TrustState:
         """The versions that this device goes by, for the heartbeat."""
@@ -107,8 +107,15 @@ class Trust:
         return TrustState(**{name: marks.get(name, 0) for name in TrustState.__struct_fields__})
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970: the system's clock, but never before the last proven time."""
-        return max(self._clock.wall_ms(), self._standing_mark(_TIME, TIME_ROLE, _TIME_PROOF))
+        """Milliseconds since 1970: the system's clock, but never before the last proven time, which goes on.
+
+        What went by since it was proven counts in this process only: a system without a clock stays behind for ever.
+        """
+        floor_ms = self._standing_mark(_TIME, TIME_ROLE, _TIME_PROOF)
+        if floor_ms and self._proven is not None:
+            proven_ms, at_s = self._proven
+            floor_ms = max(floor_ms, proven_ms + int((self._clock.monotonic_s() - at_s) * 1000))
+        return max(self._clock.wall_ms(), floor_ms)
 
     def refresh(self, repository: Repository) -> TrustState:
         """Bring roots, online roles and every family up to date. A family that is not in order is logged and stays out.
@@ -153,7 +160,7 @@ class Trust:
             raise TrustError("time token: over another nonce than ours; somebody replays an old one")
         if token.time_ms >= chain.expires_ms("root"):
             raise TrustError(f"time token: {token.time_ms} ms is past the root's expiry; publish a newer root")
-        self._is_time_proven = True
+        self._proven = (token.time_ms, self._clock.monotonic_s())
         if token.time_ms > self._standing_mark(_TIME, TIME_ROLE, _TIME_PROOF):
             self._book.commit([write_mark(_TIME, token.time_ms), write_trusted(_TIME_PROOF, raw)])
         return self.now_ms()

@@ -349,6 +349,17 @@ def test_time_is_the_later_of_the_clock_and_the_last_proven_time(repo: Repo, dev
     assert device.trust.now_ms() == NOW_MS + 1
 
 
+def test_a_proven_time_goes_on_where_the_systems_clock_stands_behind(repo: Repo, device: Device) -> None:
+    device.trust.refresh(published(repo).served())
+    device.clock.set_wall_ms(0)
+    nonce = b"n" * 16
+    device.trust.check_time(repo.time_token(nonce, NOW_MS), nonce)
+    device.clock.advance(60)
+    assert device.trust.now_ms() == NOW_MS + 60_000
+    device.restart()
+    assert device.trust.now_ms() == NOW_MS
+
+
 def test_the_systems_clock_never_raises_the_floor(repo: Repo, device: Device) -> None:
     device.clock.set_wall_ms(NOW_MS + DAY_MS)
     device.trust.refresh(published(repo).served())
