@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from edge.contract.manifest import ImageInput, Manifest, TextInput, Variant, decode_manifest
+from edge.contract.kinds import kind_of
+from edge.contract.manifest import Manifest, Variant, decode_manifest
 from edge.contract.messages import InputKind
 from edge.device.updates.api import Repository
 from edge.device.updates.choice import Choice, to_fetch
@@ -227,7 +228,7 @@ class Work:
 
     def _misfit(self, slot: str, manifest: Manifest, variants: Sequence[Variant]) -> str:
         gives = self._board.kind(slot)
-        wants = _kind(manifest)
+        wants = kind_of(manifest.input)
         if gives is None:
             return "this device has no pipeline of that name"
         if wants is not gives:
@@ -241,13 +242,3 @@ class Work:
 def _coming(record: SlotRecord) -> Release:
     assert record.coming is not None  # noqa: S101 - the table: this work is done in states under way alone
     return record.coming
-
-
-def _kind(manifest: Manifest) -> InputKind:
-    match manifest.input:
-        case ImageInput():
-            return InputKind.IMAGE
-        case TextInput():
-            return InputKind.TEXT
-        case _:
-            return InputKind.TENSOR
