@@ -1,9 +1,9 @@
 """What the signed metadata say of this device: the order it follows, and whether what runs may go on.
 
 Promises: an order is checked against metadata as fresh as can be had, and by a proven time where the repository has a
-clock; the newest one waits until it can be checked, and
-a refusal is reported once, 16 of them an hour at most: whoever floods the broker fills no outbox. A revoked release is
-left; one that was withdrawn, or fell below its floor while it runs, is reported and goes on.
+clock; the newest one waits until it can be checked, and a refusal is reported once, 16 of them an hour at most: whoever
+floods the broker fills no outbox. A revoked release is left; one that was withdrawn, or fell below its floor while it
+runs, is reported and goes on.
 Leaves out: checking signatures (`trust`), carrying orders out (`updater`).
 Thread: `updates`; `want`, `is_due` and `state` from any.
 """
@@ -120,11 +120,7 @@ class Overseer:
             self._trust.refresh(self._repository)
             self._look()
             # Without metadata nobody could tell before that it is an old one.
-            if wanted is not None and self._is_old_news(wanted):
-                wanted = None
-            if wanted is None:
-                self._try_to_prove_time()
-            else:
+            if wanted is not None and not self._is_old_news(wanted):
                 self._accept(wanted)
         except RepositoryError as err:
             delay_s = max(self._backoff.next_s(), getattr(err, "retry_after_s", 0.0))
@@ -138,6 +134,7 @@ class Overseer:
         self._backoff.reset()
         if self._wanted is wanted:
             self._wanted = None
+        self._try_to_prove_time()
         return self._refresh_s
 
     def _is_old_news(self, raw: bytes) -> bool:
@@ -155,6 +152,7 @@ class Overseer:
         return False
 
     def _try_to_prove_time(self) -> None:
+        """Where no order asked for it: the dates of what is fetched next are then compared with the right day."""
         try:
             self._prove_time()
         except RepositoryError as err:
