@@ -261,6 +261,15 @@ def test_an_order_for_the_release_before_fetches_nothing_and_checks_probes_and_t
     assert device.states == ["idle"], "the same release, whatever size the order gives; its revision is told"
 
 
+def test_the_same_bundle_under_a_new_number_is_found_by_it(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    anew = Release(target="models/digits/9.json", sha256=bench.b.sha256)
+    bench.world.made[anew.target] = bench.world.made[bench.b.target]
+    device.want(3, anew).turns()
+    assert (device.record.active, device.record.previous) == (anew, bench.a)
+    assert set(device.slots.releases(SLOT)) == {bench.a, anew}
+
+
 def test_every_report_says_which_order_asked_for_it(bench: Bench) -> None:
     device = bench.installed(bench.a)
     bench.world.trial_fails.add(bench.b.sha256)
