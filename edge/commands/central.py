@@ -1,7 +1,7 @@
-"""`edge central`: run the service that keeps what the fleet sends, and ask it how the fleet is.
+"""`edge central`: run the service that keeps what the fleet sends, ask it how the fleet is, and let devices in.
 
 Promises: `run` ends cleanly on SIGTERM and Ctrl-C; `status` reads only, and works while the service runs or not.
-Leaves out: the service (`central.app`).
+Leaves out: the service (`central.app`); brokers and who may come in (`enrolment`).
 Thread: main.
 """
 
@@ -19,6 +19,7 @@ from msgspec.structs import asdict, replace
 
 from edge.central.config import CentralConfig, load_config
 from edge.clock import SystemClock
+from edge.commands import enrolment
 from edge.contract.ids import check_name
 from edge.errors import ConfigError
 from edge.wire.config import BrokerConfig
@@ -33,7 +34,12 @@ _DATABASE_HELP = "sqlite:///PATH, or just the path.  [default: central.db in thi
 
 @click.group()
 def command() -> None:
-    """Run the central service, or ask it how the fleet is."""
+    """Run the central service, ask it how the fleet is, and let devices in."""
+
+
+command.add_command(enrolment.broker_config)
+command.add_command(enrolment.enroll)
+command.add_command(enrolment.expel)
 
 
 @command.command()

@@ -1,0 +1,317 @@
+"""Set up a broker, let devices in, and put them out: the folder that all of it lies in.
+
+Promises: one change at a time, and `broker.json` is written first: what is made from it is made anew by the next run,
+wherever this one was cut off. Every key is readable by its owner alone from its first byte on.
+Leaves out: the broker itself, which reads the changed files when it gets SIGHUP; whoever calls tells people so.
+Thread: one at a time.
+
+`authority/` signs, and belongs on no broker; `central/` is for the central service; `mosquitto/` for the broker.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, final
+
+from msgspec.structs import replace
+
+from edge.central.broker.authority import (
+    Pair,
+    certify_client,
+    certify_server,
+    expiry_ms,
+    names_in,
+    new_authority,
+    revocation_list,
+)
+from edge.central.broker.members import CENTRAL, Book, Member, Revoked, Settings, load, save
+from edge.central.broker.passwords import hashed, new_password
+from edge.central.broker.rendering import access_list, configuration, password_file
+from edge.clock import Clock
+from edge.contract.ids import check_name
+from edge.contract.join import Join
+from edge.durable import write_atomic
+from edge.errors import InputError
+from edge.lock import Lock
+
+__all__ = ["Office", "Wish"]
+
+_DAY_MS = 86_400_000
+# Devices check the broker's certificate, and the authority's, by their own clocks, which nobody sets where there is no
+# network time: as long as a machine lives, so that a clock some years ahead still finds them good.
+_AUTHORITY_DAYS = 30 * 365
+_SERVICE_DAYS = 10 * 365
+_RENEW_DAYS = 3 * 365  # with less left than this, the next run of `broker-config` makes a new one
+
+_CENTRAL_TOML = """# Where the central service finds its broker: edge central run --config THIS_FILE
+[broker]
+host = "{host}"
+port = {port}
+tls = true
+ca_file = "ca.pem"
+cert_file = "edge-central.pem"
+key_file = "edge-central.key"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How somebody shall be let in."""
+
+    name: str
+    fleet: str
+    kind: Literal["device", "viewer"] = "device"
+    by: Literal["certificate", "password"] = "certificate"
+    days: int = _SERVICE_DAYS
+    is_renewal: bool = False
+
+
+@final
+class Office:
+    """One broker's folder, held from construction to `close`."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        """Take it.
+
+        Raises:
+            InputError: the folder cannot be made, or its book not be read.
+            StoreError: another process has it.
+        """
+        self._folder = folder
+        self._clock = clock
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise InputError(f"{folder}: cannot be made: {err.strerror}") from err
+        self._lock = Lock(folder / ".lock", what=f"broker folder {folder}", advice="wait for it")
+        try:
+            self._book = load(folder)
+        except InputError:
+            self._lock.close()
+            raise
+
+    def __enter__(self) -> Office:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.close()
+
+    @property
+    def book(self) -> Book:
+        """Who is known, and how the broker is set up.
+
+        Raises:
+            InputError: it is not set up yet.
+        """
+        if self._book is None:
+            raise InputError(
+                f"{self._folder} holds no broker; make one: edge central broker-config --out {self._folder}"
+            )
+        return self._book
+
+    def set_up(self, change: Callable[[Settings], Settings], hosts: tuple[str, ...]) -> tuple[str, ...]:
+        """Write everything that the broker and the central service need; returns what was made, a line each.
+
+        What is there and good stays as it is. `hosts` empty: as before.
+
+        Raises:
+            InputError: no host is known, or two listeners would have one port.
+        """
+        before = self._book
+        if before is None and not hosts:
+            raise InputError(
+                "name the broker's machine as devices reach it: --host broker.local; more than one may be given"
+            )
+        known = before.settings if before else Settings(hosts=hosts, at=str(self._at("mosquitto").resolve()))
+        settings = change(replace(known, hosts=hosts or known.hosts))
+        ports = [settings.port, settings.central_port, settings.password_port]
+        if len(set(ports)) < len(ports):
+            raise InputError(
+                f"ports {settings.port}, {settings.central_port} and {settings.password_port}: expected three"
+            )
+        self._book = Book(settings=settings) if before is None else replace(before, settings=settings)
+        self._make_folders()
+        save(self._folder, self._book)
+        authority, made = self._authority()
+        if self._renew_server(authority):
+            made.append(f"a certificate of the broker, for {', '.join(settings.hosts)}")
+        if self._renew_central():
+            made.append("a certificate of the central service")
+        self._write("mosquitto/mosquitto.conf", configuration(settings), 0o644)
+        self._write_lists(authority)
+        return tuple(made)
+
+    def enroll(self, wish: Wish) -> Join:
+        """Let somebody in; the key or the password is in what is returned, and nowhere else.
+
+        Raises:
+            InputError: the name is taken or cannot be used, there is nobody to renew, or no door for passwords.
+        """
+        book = self.book
+        member = self._member(book, wish)
+        settings, port = book.settings, book.settings.port
+        pair, password = None, None
+        if wish.by == "password":
+            if settings.password_port is None:
+                raise InputError(
+                    "this broker takes no passwords; to open a port for them: "
+                    "edge central broker-config --password-port 8884"
+                )
+            password, port = new_password(), settings.password_port
+            member = replace(member, password_hash=hashed(password), until_ms=None)
+        else:
+            pair = certify_client(wish.name, self._clock.wall_ms(), wish.days, self._read_authority())
+            until_ms = expiry_ms(pair.certificate)
+            member = replace(member, serials=(*member.serials, pair.serial), until_ms=until_ms, password_hash=None)
+        others = tuple(each for each in book.members if each.name != wish.name)
+        self._keep(replace(book, members=(*others, member)))
+        return Join(
+            kind=wish.kind,
+            fleet=wish.fleet,
+            name=wish.name,
+            host=settings.hosts[0],
+            port=port,
+            ca=self._text("authority/ca.pem"),
+            certificate=None if pair is None else pair.certificate,
+            key=None if pair is None else pair.key,
+            password=password,
+        )
+
+    def expel(self, name: str) -> Member:
+        """Let somebody in no more: its certificates are revoked, its password and its rights are gone.
+
+        Raises:
+            InputError: nobody has that name.
+        """
+        book = self.book
+        member = book.get(name)
+        if member is None:
+            raise InputError(f"{name} is not enrolled; edge central enroll --list shows who is")
+        revoked = tuple(Revoked(serial=serial, ms=self._clock.wall_ms()) for serial in member.serials)
+        members = tuple(each for each in book.members if each is not member)
+        self._keep(replace(book, members=members, revoked=(*book.revoked, *revoked)))
+        return member
+
+    def _member(self, book: Book, wish: Wish) -> Member:
+        """Whom the wish is about: the one that is there, to be renewed, or a new one."""
+        check_name("name", wish.name)
+        check_name("fleet name", wish.fleet)
+        if wish.name.startswith(CENTRAL):  # a device's client id is its name, and a process's of the centre begins so
+            raise InputError(f"names that begin with {CENTRAL} are the central service's own; choose another")
+        found = book.get(wish.name)
+        if wish.is_renewal:
+            if found is None or (found.fleet, found.kind) != (wish.fleet, wish.kind):
+                raise InputError(
+                    f"no {wish.kind} {wish.name} of fleet {wish.fleet} is enrolled; edge central enroll --list"
+                )
+            return found
+        if found is not None:
+            raise InputError(
+                f"{wish.name} is a {found.kind} of fleet {found.fleet} already, and names are unique on a broker; "
+                "--renew gives it a new certificate or password, edge central expel puts it out"
+            )
+        now_ms = self._clock.wall_ms()
+        return Member(name=wish.name, fleet=wish.fleet, kind=wish.kind, enrolled_ms=now_ms)
+
+    def _keep(self, book: Book) -> None:
+        authority = self._read_authority()
+        self._book = book
+        save(self._folder, book)
+        self._write_lists(authority)
+
+    def _write_lists(self, authority: Pair) -> None:
+        book = self.book
+        now_ms = self._clock.wall_ms()
+        self._write("mosquitto/acl", access_list(book), 0o600)
+        if book.settings.password_port is not None:
+            self._write("mosquitto/passwords", password_file(book), 0o600)
+        revoked = [(each.serial, each.ms) for each in book.revoked]
+        self._write("mosquitto/expelled.crl", revocation_list(authority, revoked, now_ms, _AUTHORITY_DAYS), 0o644)
+
+    def _authority(self) -> tuple[Pair, list[str]]:
+        """The one that is there, or a new one. Its certificate comes last: a key without one has signed nothing."""
+        is_there = self._at("authority/ca.pem").exists()
+        if not is_there:
+            pair = new_authority(self._clock.wall_ms(), _AUTHORITY_DAYS)
+            self._write("authority/ca.key", pair.key, 0o600)
+            self._write("authority/ca.pem", pair.certificate, 0o644)
+        pair = self._read_authority()
+        for copy in ("central/ca.pem", "mosquitto/ca.pem"):
+            self._write(copy, pair.certificate, 0o644)
+        return pair, [] if is_there else ["a certificate authority"]
+
+    def _read_authority(self) -> Pair:
+        return Pair(certificate=self._text("authority/ca.pem"), key=self._text("authority/ca.key"), serial="")
+
+    def _renew_server(self, authority: Pair) -> bool:
+        hosts = tuple(dict.fromkeys((*self.book.settings.hosts, "localhost")))
+        found = self._at("mosquitto/broker.pem")
+        if found.exists() and self._is_lasting(found) and names_in(found.read_text()) == hosts:
+            return False
+        pair = certify_server(authority, hosts, self._clock.wall_ms(), _SERVICE_DAYS)
+        self._write("mosquitto/broker.key", pair.key, 0o600)
+        self._write("mosquitto/broker.pem", pair.certificate, 0o644)
+        return True
+
+    def _renew_central(self) -> bool:
+        settings = self.book.settings
+        local = settings.central_listen in {"127.0.0.1", "::1"}
+        text = _CENTRAL_TOML.format(host="localhost" if local else settings.hosts[0], port=settings.central_port)
+        self._write("central/central.toml", text, 0o644)
+        found = self._at("central/edge-central.pem")
+        if found.exists() and self._is_lasting(found):
+            return False
+        pair = certify_client(CENTRAL, self._clock.wall_ms(), _SERVICE_DAYS)
+        self._write("central/edge-central.key", pair.key, 0o600)
+        self._write("central/edge-central.pem", pair.certificate, 0o644)
+        self._write("mosquitto/central.pem", pair.certificate, 0o644)
+        return True
+
+    def _is_lasting(self, certificate: Path) -> bool:
+        return expiry_ms(certificate.read_text()) - self._clock.wall_ms() > _RENEW_DAYS * _DAY_MS
+
+    def _make_folders(self) -> None:
+        is_new = not self._at("mosquitto").exists()
+        for name, mode in (("authority", 0o700), ("central", 0o700), ("mosquitto", 0o750)):
+            self._at(name).mkdir(mode=mode, exist_ok=True)
+        if is_new and os.geteuid() == 0:
+            _give_to_the_broker(self._at("mosquitto"))
+        data = self._at("mosquitto/data")
+        data.mkdir(mode=0o700, exist_ok=True)
+        owner = self._owner("mosquitto/data")
+        if owner is not None:
+            os.chown(data, *owner)
+
+    def _write(self, place: str, text: str, mode: int) -> None:
+        write_atomic(self._at(place), text.encode(), mode, self._owner(place))
+
+    def _owner(self, place: str) -> tuple[int, int] | None:
+        """Files belong to whom their folder belongs to: the broker, which drops root's rights, must read its own."""
+        if os.geteuid() != 0:
+            return None
+        found = self._at(place).parent.stat()
+        return found.st_uid, found.st_gid
+
+    def _at(self, place: str) -> Path:
+        return self._folder / place
+
+    def _text(self, place: str) -> str:
+        try:
+            return self._at(place).read_text()
+        except OSError as err:
+            raise InputError(f"{self._at(place)}: {err.strerror}; bring it here from where it is kept") from err
+
+
+def _give_to_the_broker(folder: Path) -> None:
+    try:
+        account = pwd.getpwnam("mosquitto")
+    except KeyError:  # it is not installed here, or runs under another name
+        return
+    os.chown(folder, account.pw_uid, account.pw_gid)
