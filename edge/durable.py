@@ -106,9 +106,9 @@ class Disk:
         """See `put_in_place`; `path` may be a folder, and is not there then."""
         put_in_place(part, path)
 
-    def replace(self, path: Path, content: bytes) -> None:
+    def replace(self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
         """See `write_atomic`."""
-        write_atomic(path, content)
+        write_atomic(path, content, mode, owner)
 
     def remove(self, path: Path) -> None:
         """A folder and all that is in it; does nothing where there is none. It may be half gone after a power cut."""

@@ -85,8 +85,12 @@ class DeviceTopics:
 
     @property
     def answers(self) -> str:
-        """Filter for where it may answer texts besides `live`: whoever sends one names a topic under this."""
-        return f"{_ANSWERS}/{self.fleet}/{self.device}/#"
+        """Filter for all of `answer`."""
+        return self.answer("#")
+
+    def answer(self, asker: str) -> str:
+        """Where it may answer a text besides `live`, up, QoS 1: whoever sends one and names this hears nobody else."""
+        return f"{_ANSWERS}/{self.fleet}/{self.device}/{asker}"
 
     def live(self, pipeline: str) -> str:
         """Each result as plain JSON, up, QoS 0; never relied upon."""

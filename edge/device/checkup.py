@@ -172,7 +172,10 @@ def _updates(updates: UpdatesConfig) -> Finding:
 
 
 def _broker(config: DeviceConfig, clock: Clock) -> Finding:
-    """Whether it takes this device. Under a name of its own: the running daemon's would throw the daemon out."""
+    """Whether it takes this device. Under a client id of its own: the running daemon's would throw the daemon out.
+
+    A broker that goes by the user name alone throws it out all the same; it is back within a second or two.
+    """
     broker = config.broker
     where = f"{broker.host}:{broker.port}{' with TLS' if broker.tls else ''}"
     topics = DeviceTopics(fleet=config.device.fleet, device=config.device.name)
