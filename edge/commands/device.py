@@ -115,9 +115,9 @@ def _advice(why: str) -> str:
     if "not yet valid" in why or "expired" in why:
         return "the clock of this board: timedatectl; or a new certificate of the broker: edge central broker-config"
     if "Hostname mismatch" in why or "not valid for" in why:
-        return (
-            "a name that the broker's certificate is for: edge central broker-config --host NAME, then enroll --renew"
-        )
-    return (
-        "is the broker started, and was it reloaded since this device was enrolled? The device goes on trying by itself"
-    )
+        return "the name that the broker's certificate is for: edge central broker-config --host NAME, then enroll anew"
+    if "Not authorized" in why or "not authorised" in why:
+        return "tell the broker to read its files again, where it runs: sudo systemctl reload mosquitto"
+    if "connection was lost" in why:  # what TLS 1.3 leaves of a certificate that is refused
+        return "the broker took the connection and ended it: was this device expelled? The broker's log says why"
+    return "is the broker started, and can this board reach it? The daemon goes on trying by itself"

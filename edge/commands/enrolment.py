@@ -135,7 +135,7 @@ def _say_next(folder: Path, settings: Settings) -> None:
 @click.command()
 @click.argument("name", required=False)
 @_broker
-@click.option("--fleet", default="home", show_default=True, help="Its fleet.")
+@click.option("--fleet", help="Its fleet.  [default: home]")
 @click.option(
     "--certificate/--password", "is_certificate", default=True, help="How it proves who it is.  [default: certificate]"
 )
@@ -158,8 +158,8 @@ def enroll(
     *,
     name: str | None,
     folder: Path,
-    fleet: str,
-    is_certificate: bool,
+    fleet: str | None,
+    is_certificate: bool | None,
     is_viewer: bool,
     days: int,
     is_renewal: bool,
@@ -184,8 +184,8 @@ def enroll(
             Wish(
                 name=name,
                 fleet=fleet,
-                kind="viewer" if is_viewer else "device",
-                by="certificate" if is_certificate else "password",
+                kind="viewer" if is_viewer else None,
+                by=None if is_certificate is None else "certificate" if is_certificate else "password",
                 days=days,
                 is_renewal=is_renewal,
             )
@@ -238,7 +238,7 @@ def _list(members: tuple[Member, ...], *, is_json: bool) -> None:
                 "name": member.name,
                 "fleet": member.fleet,
                 "kind": member.kind,
-                "by": "password" if member.password_hash else "certificate",
+                "by": member.by,
                 "enrolled": _date(member.enrolled_ms),
                 "until": None if member.until_ms is None else _date(member.until_ms),
             }
@@ -247,7 +247,7 @@ def _list(members: tuple[Member, ...], *, is_json: bool) -> None:
         proof = "password" if member.until_ms is None else f"certificate until {_date(member.until_ms)}"
         left_days = None if member.until_ms is None else (member.until_ms - now_ms) // _DAY_MS
         if left_days is not None and left_days < _SOON_DAYS:
-            proof += f", {left_days} days left: edge central enroll {member.name} --fleet {member.fleet} --renew"
+            proof += f", {left_days} days left: edge central enroll {member.name} --renew"
         print(f"{member.fleet}/{member.name}  {member.kind}  {proof}")
     if not members and not is_json:
         print("nobody is enrolled yet")

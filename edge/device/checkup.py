@@ -188,5 +188,9 @@ def _broker(config: DeviceConfig, clock: Clock) -> Finding:
         )
     except EdgeError as err:
         advice = "the device runs without it and loses nothing; is it started, and are host, port and password right?"
+        if broker.cert_file is not None:
+            advice = (
+                "the device runs without it and loses nothing; is it started, and is this device still enrolled there?"
+            )
         return Finding(what="broker", is_ok=False, found=f"{where}: {err}", advice=advice)
     return Finding(what="broker", is_ok=True, found=f"{where}: connected")

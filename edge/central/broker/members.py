@@ -48,6 +48,11 @@ class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
     until_ms: int | None = None
     password_hash: str | None = None
 
+    @property
+    def by(self) -> Literal["certificate", "password"]:
+        """How it proves who it is."""
+        return "certificate" if self.password_hash is None else "password"
+
 
 class Revoked(Struct, frozen=True, kw_only=True):
     """A certificate that is taken no more."""

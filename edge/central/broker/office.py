@@ -61,12 +61,12 @@ key_file = "edge-central.key"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """How somebody shall be let in."""
+    """How somebody shall be let in. A renewal leaves fleet, kind and way as they are, where the wish does not say."""
 
     name: str
-    fleet: str
-    kind: Literal["device", "viewer"] = "device"
-    by: Literal["certificate", "password"] = "certificate"
+    fleet: str | None = None  # None: "home"
+    kind: Literal["device", "viewer"] | None = None  # None: a device
+    by: Literal["certificate", "password"] | None = None  # None: a certificate
     days: int = _SERVICE_DAYS
     is_renewal: bool = False
 
@@ -158,7 +158,7 @@ class Office:
         member = self._member(book, wish)
         settings, port = book.settings, book.settings.port
         pair, password = None, None
-        if wish.by == "password":
+        if (wish.by or member.by) == "password":
             if settings.password_port is None:
                 raise InputError(
                     "this broker takes no passwords; to open a port for them: "
@@ -173,9 +173,9 @@ class Office:
         others = tuple(each for each in book.members if each.name != wish.name)
         self._keep(replace(book, members=(*others, member)))
         return Join(
-            kind=wish.kind,
-            fleet=wish.fleet,
-            name=wish.name,
+            kind=member.kind,
+            fleet=member.fleet,
+            name=member.name,
             host=settings.hosts[0],
             port=port,
             ca=self._text("authority/ca.pem"),
@@ -201,24 +201,23 @@ class Office:
 
     def _member(self, book: Book, wish: Wish) -> Member:
         """Whom the wish is about: the one that is there, to be renewed, or a new one."""
-        check_name("name", wish.name)
-        check_name("fleet name", wish.fleet)
-        if wish.name.startswith(CENTRAL):  # a device's client id is its name, and a process's of the centre begins so
+        fleet = check_name("fleet name", wish.fleet or "home")
+        if check_name("name", wish.name).startswith(CENTRAL):
+            # A device's client id is its name, and that of each process of the centre begins so.
             raise InputError(f"names that begin with {CENTRAL} are the central service's own; choose another")
         found = book.get(wish.name)
         if wish.is_renewal:
-            if found is None or (found.fleet, found.kind) != (wish.fleet, wish.kind):
-                raise InputError(
-                    f"no {wish.kind} {wish.name} of fleet {wish.fleet} is enrolled; edge central enroll --list"
-                )
+            if found is None or wish.fleet not in (None, found.fleet) or wish.kind not in (None, found.kind):
+                what = f"{wish.kind or 'device'} {wish.name}{f' of fleet {wish.fleet}' if wish.fleet else ''}"
+                raise InputError(f"no {what} is enrolled; edge central enroll --list shows who is")
             return found
         if found is not None:
             raise InputError(
                 f"{wish.name} is a {found.kind} of fleet {found.fleet} already, and names are unique on a broker; "
                 "--renew gives it a new certificate or password, edge central expel puts it out"
             )
-        now_ms = self._clock.wall_ms()
-        return Member(name=wish.name, fleet=wish.fleet, kind=wish.kind, enrolled_ms=now_ms)
+        kind = wish.kind or "device"
+        return Member(name=wish.name, fleet=fleet, kind=kind, enrolled_ms=self._clock.wall_ms())
 
     def _keep(self, book: Book) -> None:
         authority = self._read_authority()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from edge.central.broker.authority import Pair, certify_client, new_authority
 from edge.clock import SystemClock
 from edge.contract.topics import DeviceTopics, device_access
+from edge.errors import WireError
 from edge.wire.api import Will
 from edge.wire.config import BrokerConfig
 from edge.wire.mqtt import MqttWire
@@ -285,6 +286,38 @@ def test_a_flood_is_bounded_and_the_neighbours_are_served(mosquitto: str, tmp_pa
             wire.publish("e1/home/calm/up/data", b"", qos=1)
             assert here.messages.await_count(1)
             assert heard(here) == ["e1/home/calm/up/data"]
+
+
+def test_who_fills_the_memory_with_topics_of_its_own_is_named_and_the_neighbours_are_served(
+    mosquitto: str, tmp_path: Path
+) -> None:
+    house = House(tmp_path, memory_mb=64)
+    flooding, calm = house.enroll("flooding"), house.enroll("calm")
+    with house.broker(mosquitto) as broker:
+        with client(flooding) as (wire, owner):
+            for count in range(100):
+                with suppress(WireError):  # not connected, once it was thrown out
+                    wire.publish(f"e1/home/flooding/live/{count}", bytes(1_000_000), qos=1, retain=True)
+                if not owner.losses.items:
+                    owner.tokens.await_count(count + 1, timeout_s=2.0)
+            assert owner.losses.await_count(1)
+        assert "Client flooding disconnected due to out of memory" in broker.log
+        assert resident_bytes(broker.pid) < 96 << 20
+        with client(house.central(), "e1/+/+/up/data") as (_, centre), client(calm) as (wire, _):
+            wire.publish("e1/home/calm/up/data", b"", qos=1)
+            assert centre.messages.await_count(1)
+
+
+def test_no_port_is_open_but_those_that_were_asked_for(street: Street) -> None:
+    sockets = {str(each.readlink()) for each in Path(f"/proc/{street.broker.pid}/fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:  # listening, and the broker's
+                found.add((table, int(fields[1].rpartition(":")[2], 16)))
+    settings = street.house.settings
+    assert found == {("tcp", port) for port in (settings.port, settings.password_port, settings.central_port)}
 
 
 def resident_bytes(pid: int) -> int:

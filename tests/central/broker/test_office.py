@@ -126,7 +126,8 @@ def test_certificates_are_renewed_in_their_last_years_and_a_devices_when_asked(
         (Wish(name="a/b", fleet="home"), "cannot be used"),
         (Wish(name="a:b\nuser x", fleet="home"), "cannot be used"),
         (Wish(name="shed", fleet="+"), "cannot be used"),
-        (Wish(name="shed", fleet="home", is_renewal=True), "no device shed of fleet home"),
+        (Wish(name="shed", is_renewal=True), "no device shed is enrolled"),
+        (Wish(name="porch", kind="viewer", is_renewal=True), "no viewer porch is enrolled"),
         (Wish(name="porch", fleet="farm", is_renewal=True), "no device porch of fleet farm"),
         (Wish(name="shed", fleet="home", by="password"), "--password-port"),
     ],
@@ -141,6 +142,16 @@ def test_who_cannot_be_let_in_is_told_why_and_nothing_changes(
         with pytest.raises(InputError, match=re.escape(why)):
             office.enroll(wish)
         assert files(tmp_path) == before
+
+
+def test_a_renewal_leaves_fleet_kind_and_way_as_they_are(tmp_path: Path, clock: ManualClock) -> None:
+    with Office(tmp_path / "b", clock) as office:
+        office.set_up(with_passwords, ("broker.local",))
+        office.enroll(Wish(name="panel", fleet="farm", kind="viewer", by="password"))
+        renewed = office.enroll(Wish(name="panel", is_renewal=True))
+        assert (renewed.fleet, renewed.kind, renewed.password is None) == ("farm", "viewer", False)
+        other = office.enroll(Wish(name="panel", by="certificate", is_renewal=True))
+        assert (other.fleet, other.kind, other.password) == ("farm", "viewer", None)
 
 
 def test_without_a_name_for_the_broker_or_with_one_port_twice_nothing_is_made(
