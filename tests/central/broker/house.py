@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,13 @@ class House:
         )
         self.settings = self.office.book.settings
         self.ca = folder / "broker" / "central" / "ca.pem"
+
+    def shorten_queues(self, messages: int) -> None:
+        """Any broker has a queue that ends; a short one ends within a test."""
+        config = self.folder / "broker" / "mosquitto" / "mosquitto.conf"
+        text, count = re.subn(r"(?m)^max_queued_messages \d+$", f"max_queued_messages {messages}", config.read_text())
+        assert count == 1
+        config.write_text(text)
 
     def broker(self, binary: str) -> Mosquitto:
         config = self.folder / "broker" / "mosquitto" / "mosquitto.conf"
