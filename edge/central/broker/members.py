@@ -7,6 +7,8 @@ Thread: any; one writer (`office` holds a lock).
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +24,7 @@ __all__ = ["CENTRAL", "FILE", "Book", "Member", "Settings", "load", "save"]
 FILE = "broker.json"
 CENTRAL = "edge-central"  # the user name of the central service
 _FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -35,6 +38,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     central_listen: str = "127.0.0.1"
     central_port: int = 8885
     memory_mb: int = 1024
+
+    def problems(self) -> tuple[str, ...]:
+        """What would keep the broker from starting, or devices from finding it; a sentence each."""
+        found = [
+            f"host {each!r}: expected a name or an address, as broker.local or 192.168.1.5"
+            for each in (*self.hosts, *filter(None, (self.listen, self.central_listen)))
+            if not _is_host(each)
+        ]
+        ports = [port for port in (self.port, self.password_port, self.central_port) if port is not None]
+        if len(set(ports)) < len(ports):
+            found.append(f"ports {', '.join(map(str, ports))}: each can be had once")
+        if "\n" in self.at:
+            found.append(f"{self.at!r}: no folder has a line break in its name")
+        return tuple(found)
 
 
 class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,6 +107,14 @@ def load(folder: Path) -> Book | None:
     if book.format > _FORMAT:
         raise InputError(f"{path}: format {book.format}, this version reads up to {_FORMAT}; update edge")
     return book
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _NAME.fullmatch(text) is not None
+    return True
 
 
 def save(folder: Path, book: Book) -> None:

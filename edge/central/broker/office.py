@@ -122,7 +122,7 @@ class Office:
         What is there and good stays as it is. `hosts` empty: as before.
 
         Raises:
-            InputError: no host is known, or two listeners would have one port.
+            InputError: no host is known, or the settings cannot work.
         """
         before = self._book
         if before is None and not hosts:
@@ -131,11 +131,9 @@ class Office:
             )
         known = before.settings if before else Settings(hosts=hosts, at=str(self._at("mosquitto").resolve()))
         settings = change(replace(known, hosts=hosts or known.hosts))
-        ports = [settings.port, settings.central_port, settings.password_port]
-        if len(set(ports)) < len(ports):
-            raise InputError(
-                f"ports {settings.port}, {settings.central_port} and {settings.password_port}: expected three"
-            )
+        problems = settings.problems()
+        if problems:
+            raise InputError("; ".join(problems))
         self._book = Book(settings=settings) if before is None else replace(before, settings=settings)
         self._make_folders()
         save(self._folder, self._book)

@@ -154,14 +154,31 @@ def test_a_renewal_leaves_fleet_kind_and_way_as_they_are(tmp_path: Path, clock: 
         assert (other.fleet, other.kind, other.password) == ("farm", "viewer", None)
 
 
-def test_without_a_name_for_the_broker_or_with_one_port_twice_nothing_is_made(
-    tmp_path: Path, clock: ManualClock
+@pytest.mark.parametrize(
+    ("change", "hosts", "why"),
+    [
+        ({}, (), "--host"),
+        ({}, ("broker local",), "'broker local'"),
+        ({}, ("",), "''"),
+        ({}, ("broker.local", "-x.local"), "'-x.local'"),
+        ({}, ("http://broker",), "'http://broker'"),
+        ({"listen": "0.0.0.0\nallow_anonymous true"}, ("broker.local",), "expected a name or an address"),
+        ({"central_listen": "x y"}, ("broker.local",), "'x y'"),
+        ({"password_port": 8883}, ("broker.local",), "8883, 8883, 8885: each can be had once"),
+        ({"at": "/a\nuser root"}, ("broker.local",), "line break"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_nothing_is_made(
+    tmp_path: Path, clock: ManualClock, change: dict[str, object], hosts: tuple[str, ...], why: str
 ) -> None:
     with Office(tmp_path / "b", clock) as office:
-        with pytest.raises(InputError, match="--host"):
-            office.set_up(same, ())
-        with pytest.raises(InputError, match="expected three"):
-            office.set_up(lambda settings: replace(settings, password_port=8883), ("broker.local",))
+        with pytest.raises(InputError, match=re.escape(why)):
+            office.set_up(lambda settings: replace(settings, **change), hosts)
+        assert set(files(tmp_path)) == {"b/.lock"}
+
+
+def test_without_a_broker_nobody_is_let_in_and_one_at_a_time_changes_it(tmp_path: Path, clock: ManualClock) -> None:
+    with Office(tmp_path / "b", clock) as office:
         with pytest.raises(InputError, match="edge central broker-config"):
             office.enroll(Wish(name="porch", fleet="home"))
         with pytest.raises(StoreError, match="in use"):
