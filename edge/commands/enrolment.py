@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from edge.clock import SystemClock
+from edge.contract.ids import check_name
 from edge.durable import write_atomic
 from edge.errors import InputError, MissingExtraError
 
@@ -133,7 +134,7 @@ def _say_next(folder: Path, settings: Settings) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("names", metavar="NAME", nargs=-1)
 @_broker
 @click.option("--fleet", help="Its fleet.  [default: home]")
 @click.option(
@@ -156,7 +157,7 @@ def _say_next(folder: Path, settings: Settings) -> None:
 @click.option("--json", "is_json", is_flag=True, help="With --list: one JSON object a line.")
 def enroll(
     *,
-    name: str | None,
+    names: tuple[str, ...],
     folder: Path,
     fleet: str | None,
     is_certificate: bool | None,
@@ -168,19 +169,19 @@ def enroll(
     is_list: bool,
     is_json: bool,
 ) -> None:
-    """Let the device NAME into a fleet: one file with all it needs, for edge device join."""
+    """Let each device NAME into a fleet: one file with all it needs, for edge device join.
+
+    Several names at once are let in together, or none of them.
+    """
     from edge.central.broker.office import Office, Wish
 
     with Office(folder, SystemClock()) as office:
         if is_list:
             _list(office.book.members, is_json=is_json)
             return
-        if name is None:
-            raise InputError("name the device: edge central enroll NAME; --list shows who is enrolled")
+        paths = _paths(names, out)
         show = _qr_printer() if is_qr else None
-        path = out or Path(f"{name}.join")
-        _check_free(path)
-        join = office.enroll(
+        wishes = (
             Wish(
                 name=name,
                 fleet=fleet,
@@ -189,15 +190,29 @@ def enroll(
                 days=days,
                 is_renewal=is_renewal,
             )
+            for name in names
         )
-    _hand_out(join, path)
-    if show is not None:
-        show(join)
+        joins = office.enroll(*wishes)
+    for join, path in zip(joins, paths, strict=True):
+        _hand_out(join, path)
+        if show is not None:
+            show(join)
     print(_RELOAD, file=sys.stderr)
 
 
+def _paths(names: tuple[str, ...], out: Path | None) -> tuple[Path, ...]:
+    """A file for each, looked at before a key is made: one that cannot be written is lost."""
+    if not names:
+        raise InputError("name the device: edge central enroll NAME; --list shows who is enrolled")
+    if out is not None and len(names) > 1:
+        raise InputError(f"--out {out} is one file, and {len(names)} names want one each: NAME.join, in this folder")
+    paths = tuple(Path(f"{check_name('name', name)}.join") for name in names) if out is None else (out,)
+    for path in paths:
+        _check_free(path)
+    return paths
+
+
 def _check_free(path: Path) -> None:
-    """Before a key is made: one that cannot be written is lost."""
     if str(path) != "-" and path.exists():
         raise InputError(f"{path} exists; remove it, or name another file with --out")
     if str(path) != "-" and not os.access(path.parent, os.W_OK):

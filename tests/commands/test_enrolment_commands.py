@@ -109,6 +109,15 @@ def test_no_file_is_written_over_and_no_key_made_for_one_that_cannot_be(office: 
     assert "nobody" in run(central.command, "enroll", "--list").output
 
 
+def test_many_names_make_a_file_each(office: Path) -> None:
+    done = run(central.command, "enroll", "porch-pi", "shed-pi", "barn-pi", "--fleet", "farm")
+    assert done.exit_code == 0, done.output
+    assert {read(path.read_text(), "x").name for path in office.glob("*.join")} == {"porch-pi", "shed-pi", "barn-pi"}
+    assert "one file" in refused(run(central.command, "enroll", "a", "b", "--out", "c.join"))
+    assert "exists" in refused(run(central.command, "enroll", "new-pi", "shed-pi", "--renew"))
+    assert not (office / "new-pi.join").exists()
+
+
 @pytest.mark.parametrize(("how", "columns"), [("--certificate", 101), ("--password", 81)])
 def test_a_code_fits_a_terminal_and_says_what_the_file_says(
     office: Path, how: str, columns: int, monkeypatch: pytest.MonkeyPatch

@@ -62,7 +62,8 @@ def status(folder: Path) -> DeviceStatus:
 def test_a_device_that_joined_is_complete_at_the_centre_and_answers_a_viewer(mosquitto: str, tmp_path: Path) -> None:
     house = House(tmp_path)
     file = tmp_path / "porch-pi.join"
-    file.write_text(toml(house.office.enroll(Wish(name="porch-pi", fleet="home"))))
+    (join,) = house.office.enroll(Wish(name="porch-pi"))
+    file.write_text(toml(join))
     panel = house.enroll("panel", kind="viewer", by="password")
     board = tmp_path / "board"
     board.mkdir()

@@ -146,41 +146,20 @@ class Office:
         self._write_lists(authority)
         return tuple(made)
 
-    def enroll(self, wish: Wish) -> Join:
-        """Let somebody in; the key or the password is in what is returned, and nowhere else.
+    def enroll(self, *wishes: Wish) -> tuple[Join, ...]:
+        """Let them in, all or none; the key or the password is in what is returned, and nowhere else.
 
         Raises:
-            InputError: the name is taken or cannot be used, there is nobody to renew, or no door for passwords.
+            InputError: a name is taken or cannot be used, there is nobody to renew, or no door for passwords.
         """
-        book = self.book
-        member = self._member(book, wish)
-        settings, port = book.settings, book.settings.port
-        pair, password = None, None
-        if (wish.by or member.by) == "password":
-            if settings.password_port is None:
-                raise InputError(
-                    "this broker takes no passwords; to open a port for them: "
-                    "edge central broker-config --password-port 8884"
-                )
-            password, port = new_password(), settings.password_port
-            member = replace(member, password_hash=hashed(password), until_ms=None)
-        else:
-            pair = certify_client(wish.name, self._clock.wall_ms(), wish.days, self._read_authority())
-            until_ms = expiry_ms(pair.certificate)
-            member = replace(member, serials=(*member.serials, pair.serial), until_ms=until_ms, password_hash=None)
-        others = tuple(each for each in book.members if each.name != wish.name)
-        self._keep(replace(book, members=(*others, member)))
-        return Join(
-            kind=member.kind,
-            fleet=member.fleet,
-            name=member.name,
-            host=settings.hosts[0],
-            port=port,
-            ca=self._text("authority/ca.pem"),
-            certificate=None if pair is None else pair.certificate,
-            key=None if pair is None else pair.key,
-            password=password,
-        )
+        book, joins = self.book, []
+        for wish in wishes:
+            member, join = self._admit(book, wish)
+            others = tuple(each for each in book.members if each.name != wish.name)
+            book = replace(book, members=(*others, member))
+            joins.append(join)
+        self._keep(book)
+        return tuple(joins)
 
     def expel(self, name: str) -> Member:
         """Let somebody in no more: its certificates are revoked, its password and its rights are gone.
@@ -196,6 +175,34 @@ class Office:
         members = tuple(each for each in book.members if each is not member)
         self._keep(replace(book, members=members, revoked=(*book.revoked, *revoked)))
         return member
+
+    def _admit(self, book: Book, wish: Wish) -> tuple[Member, Join]:
+        """What the book is to hold of it, and what it takes with it."""
+        member, settings = self._member(book, wish), book.settings
+        port, pair, password = settings.port, None, None
+        if (wish.by or member.by) == "password":
+            if settings.password_port is None:
+                raise InputError(
+                    "this broker takes no passwords; to open a port for them: "
+                    "edge central broker-config --password-port 8884"
+                )
+            port, password = settings.password_port, new_password()
+            member = replace(member, password_hash=hashed(password), until_ms=None)
+        else:
+            pair = certify_client(wish.name, self._clock.wall_ms(), wish.days, self._read_authority())
+            serials = (*member.serials, pair.serial)
+            member = replace(member, serials=serials, until_ms=expiry_ms(pair.certificate), password_hash=None)
+        return member, Join(
+            kind=member.kind,
+            fleet=member.fleet,
+            name=member.name,
+            host=settings.hosts[0],
+            port=port,
+            ca=self._text("authority/ca.pem"),
+            certificate=None if pair is None else pair.certificate,
+            key=None if pair is None else pair.key,
+            password=password,
+        )
 
     def _member(self, book: Book, wish: Wish) -> Member:
         """Whom the wish is about: the one that is there, to be renewed, or a new one."""

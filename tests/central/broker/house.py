@@ -45,7 +45,8 @@ class House:
 
     def enroll(self, name: str, **wish: object) -> BrokerConfig:
         """How whoever is let in under that name connects."""
-        return self.config(self.office.enroll(Wish(name=name, **{"fleet": "home", **wish})))  # type: ignore[arg-type]
+        (join,) = self.office.enroll(Wish(name=name, **wish))  # type: ignore[arg-type]
+        return self.config(join)
 
     def config(self, join: Join) -> BrokerConfig:
         if join.password is not None:

@@ -91,7 +91,7 @@ def test_another_name_makes_a_new_certificate_of_the_broker_and_keeps_the_author
         )
         (made,) = office.set_up(same, ("hub.local",))
         assert "hub.local" in made
-        assert office.enroll(Wish(name="porch", fleet="home")).host == "hub.local"
+        assert office.enroll(Wish(name="porch", fleet="home"))[0].host == "hub.local"
     assert (tmp_path / "b/authority/ca.pem").read_text() == authority
 
 
@@ -100,7 +100,7 @@ def test_certificates_are_renewed_in_their_last_years_and_a_devices_when_asked(
 ) -> None:
     with Office(tmp_path / "b", clock) as office:
         office.set_up(same, ("broker.local",))
-        first = office.enroll(Wish(name="porch", fleet="home", days=400))
+        (first,) = office.enroll(Wish(name="porch", fleet="home", days=400))
         clock.advance(6.9 * YEAR_S)
         assert office.set_up(same, ()) == ()
         clock.advance(0.2 * YEAR_S)
@@ -108,7 +108,7 @@ def test_certificates_are_renewed_in_their_last_years_and_a_devices_when_asked(
         for place in ("mosquitto/broker.pem", "central/edge-central.pem"):
             left_ms = expiry_ms((tmp_path / "b" / place).read_text()) - clock.wall_ms()
             assert left_ms > 9.9 * YEAR_S * 1000
-        again = office.enroll(Wish(name="porch", fleet="home", is_renewal=True))
+        (again,) = office.enroll(Wish(name="porch", fleet="home", is_renewal=True))
         member = office.book.get("porch")
         assert member is not None
         assert (len(member.serials), again.ca) == (2, first.ca)
@@ -144,13 +144,26 @@ def test_who_cannot_be_let_in_is_told_why_and_nothing_changes(
         assert files(tmp_path) == before
 
 
+def test_many_are_let_in_together_or_none(tmp_path: Path, clock: ManualClock) -> None:
+    with Office(tmp_path / "b", clock) as office:
+        office.set_up(same, ("broker.local",))
+        before = files(tmp_path)
+        for wrong in ("edge-central", "porch"):
+            with pytest.raises(InputError):
+                office.enroll(Wish(name="porch"), Wish(name="shed"), Wish(name=wrong))
+            assert files(tmp_path) == before
+        joins = office.enroll(*(Wish(name=f"board-{count}") for count in range(50)))
+        assert [join.name for join in joins] == [member.name for member in office.book.members]
+        assert len({join.key for join in joins}) == 50
+
+
 def test_a_renewal_leaves_fleet_kind_and_way_as_they_are(tmp_path: Path, clock: ManualClock) -> None:
     with Office(tmp_path / "b", clock) as office:
         office.set_up(with_passwords, ("broker.local",))
         office.enroll(Wish(name="panel", fleet="farm", kind="viewer", by="password"))
-        renewed = office.enroll(Wish(name="panel", is_renewal=True))
+        (renewed,) = office.enroll(Wish(name="panel", is_renewal=True))
         assert (renewed.fleet, renewed.kind, renewed.password is None) == ("farm", "viewer", False)
-        other = office.enroll(Wish(name="panel", by="certificate", is_renewal=True))
+        (other,) = office.enroll(Wish(name="panel", by="certificate", is_renewal=True))
         assert (other.fleet, other.kind, other.password) == ("farm", "viewer", None)
 
 
