@@ -4,7 +4,7 @@ Promises: what is wrong with the file is found before anything is written. What 
 by its owner alone, before `edge.toml` names it; a power cut in between leaves the old or the new, never half of each.
 The same file twice changes nothing.
 Leaves out: reading the file (`contract.join`), and trying the broker (`commands.device`).
-Thread: the caller's.
+Thread: main, for root changes who it is for a moment, and with it the whole process.
 
 Each identity has a folder of its own under `data_dir`, so that a renewed certificate takes the place of the old one in
 a single step, and another device's, or another authority's, lies beside it until `edge.toml` says so.
@@ -17,16 +17,18 @@ import os
 import ssl
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.contract.join import Join
 from edge.device.config import DeviceSection
-from edge.device.config_lines import changed
 from edge.device.outbox.store import DATABASE_NAME
 from edge.durable import Disk
 from edge.errors import InputError
 from edge.toml import Document, parse, read_text
+from edge.toml_edit import changed
 from edge.wire.config import BrokerConfig
 
 __all__ = ["Joined", "join_fleet"]
@@ -132,25 +134,34 @@ def _check_same(document: Document, path: Path, data_dir: Path, join: Join) -> N
 
 
 def _write_secrets(folder: Path, join: Join, disk: Disk) -> None:
-    owner = _owner_of(folder)
-    disk.make_folder(folder)
-    for each in (folder.parent, folder):
-        each.chmod(stat.S_IRWXU)
-        if owner is not None:
-            os.chown(each, *owner)
-    disk.replace(folder / "ca.pem", join.ca.encode(), 0o644, owner)
-    if join.password is not None:
-        disk.replace(folder / "password", join.password.encode(), 0o600, owner)
-    else:  # one file, so that a renewed certificate never stands beside the key of the old one
-        disk.replace(folder / "device.pem", f"{join.key}{join.certificate}".encode(), 0o600, owner)
+    with _acting_for(folder.parent.parent):
+        disk.make_folder(folder)
+        for each in (folder.parent, folder):
+            each.chmod(stat.S_IRWXU)
+        disk.replace(folder / "ca.pem", join.ca.encode())
+        if join.password is not None:
+            disk.replace(folder / "password", join.password.encode(), 0o600)
+        else:  # one file, so that a renewed certificate never stands beside the key of the old one
+            disk.replace(folder / "device.pem", f"{join.key}{join.certificate}".encode(), 0o600)
 
 
-def _owner_of(folder: Path) -> tuple[int, int] | None:
-    """Root writes for the account of the daemon, to which `data_dir` belongs."""
+@contextmanager
+def _acting_for(data_dir: Path) -> Iterator[None]:
+    """Root writes as the daemon's account, to which `data_dir` belongs.
+
+    That account must be able to read it, and a link that it laid there leads root nowhere.
+    """
     if os.geteuid() != 0:
-        return None
-    found = next(each for each in folder.parents if each.exists()).stat()
-    return found.st_uid, found.st_gid
+        yield
+        return
+    owner = next(each for each in (data_dir, *data_dir.parents) if each.exists()).stat()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(os.getgid())
 
 
 def _write_config(path: Path, text: str, disk: Disk) -> None:

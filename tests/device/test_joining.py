@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -196,11 +198,30 @@ def holds(broker: object, name: str) -> tuple[str, str, str]:
     return name, ca, secret
 
 
-def test_what_root_writes_belongs_to_whom_the_data_belongs(tmp_path: Path) -> None:
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every account may look into, as pytest's is not."""
     if os.geteuid() != 0:
-        pytest.skip("only root gives files away")
-    (tmp_path / "data").mkdir()
-    os.chown(tmp_path / "data", 12345, 12346)
-    done = joined(tmp_path, by_certificate())
+        pytest.skip("only root acts for others")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "data").mkdir()
+        os.chown(Path(folder) / "data", 12345, 12346)
+        yield Path(folder)
+
+
+def test_what_root_writes_belongs_to_whom_the_data_belongs(public: Path) -> None:
+    done = joined(public, by_certificate())
     for path in (done.folder.parent, done.folder, *done.folder.iterdir()):
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346), path
+    assert (public / "edge.toml").stat().st_uid == 0
+    assert (os.geteuid(), os.getegid()) == (0, os.getgid())
+
+
+def test_a_link_that_the_daemons_account_laid_leads_root_nowhere(public: Path) -> None:
+    (public / "roots").mkdir(mode=0o755)
+    (public / "data" / "broker").symlink_to(public / "roots")
+    with pytest.raises(InputError, match="cannot be written"):
+        joined(public, by_certificate())
+    assert list((public / "roots").iterdir()) == []
+    assert (public / "roots").stat().st_uid == 0

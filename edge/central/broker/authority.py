@@ -18,7 +18,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["Pair", "certify_client", "certify_server", "expiry_ms", "names_in", "new_authority", "revocation_list"]
+__all__ = [
+    "Pair",
+    "certify_client",
+    "certify_server",
+    "expiry_ms",
+    "is_issued_by",
+    "names_in",
+    "new_authority",
+    "revocation_list",
+]
 
 _ALWAYS = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _DAY_MS = 86_400_000
@@ -80,6 +89,12 @@ def revocation_list(authority: Pair, revoked: Iterable[tuple[str, int]], now_ms:
 def expiry_ms(certificate: str) -> int:
     """When it ends, in ms since 1970."""
     return int(x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp() * 1000)
+
+
+def is_issued_by(certificate: str, authority: Pair) -> bool:
+    """Whether it names that authority; no two have one name."""
+    issuer = x509.load_pem_x509_certificate(authority.certificate.encode()).subject
+    return x509.load_pem_x509_certificate(certificate.encode()).issuer == issuer
 
 
 def names_in(certificate: str) -> tuple[str, ...]:

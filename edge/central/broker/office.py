@@ -25,6 +25,7 @@ from edge.central.broker.authority import (
     certify_client,
     certify_server,
     expiry_ms,
+    is_issued_by,
     names_in,
     new_authority,
     revocation_list,
@@ -38,6 +39,7 @@ from edge.contract.join import Join
 from edge.durable import write_atomic
 from edge.errors import InputError
 from edge.lock import Lock
+from edge.toml_edit import changed
 
 __all__ = ["Office", "Wish"]
 
@@ -48,14 +50,12 @@ _AUTHORITY_DAYS = 30 * 365
 _SERVICE_DAYS = 10 * 365
 _RENEW_DAYS = 3 * 365  # with less left than this, the next run of `broker-config` makes a new one
 
-_CENTRAL_TOML = """# Where the central service finds its broker: edge central run --config THIS_FILE
+_SOONEST_MS = 1_672_531_200_000  # 2023
+
+_CENTRAL_TOML = """# The central service's config: edge central run --config THIS_FILE
+# edge central broker-config keeps [broker] up to date; add what you like.
+
 [broker]
-host = "{host}"
-port = {port}
-tls = true
-ca_file = "ca.pem"
-cert_file = "edge-central.pem"
-key_file = "edge-central.key"
 """
 
 
@@ -134,10 +134,10 @@ class Office:
         problems = settings.problems()
         if problems:
             raise InputError("; ".join(problems))
-        self._book = Book(settings=settings) if before is None else replace(before, settings=settings)
         self._make_folders()
-        save(self._folder, self._book)
         authority, made = self._authority()
+        self._book = Book(settings=settings) if before is None else replace(before, settings=settings)
+        save(self._folder, self._book)
         if self._renew_server(authority):
             made.append(f"a certificate of the broker, for {', '.join(settings.hosts)}")
         if self._renew_central():
@@ -171,7 +171,7 @@ class Office:
         member = book.get(name)
         if member is None:
             raise InputError(f"{name} is not enrolled; edge central enroll --list shows who is")
-        revoked = tuple(Revoked(serial=serial, ms=self._clock.wall_ms()) for serial in member.serials)
+        revoked = tuple(Revoked(serial=serial, ms=self._now_ms()) for serial in member.serials)
         members = tuple(each for each in book.members if each is not member)
         self._keep(replace(book, members=members, revoked=(*book.revoked, *revoked)))
         return member
@@ -189,7 +189,7 @@ class Office:
             port, password = settings.password_port, new_password()
             member = replace(member, password_hash=hashed(password), until_ms=None)
         else:
-            pair = certify_client(wish.name, self._clock.wall_ms(), wish.days, self._read_authority())
+            pair = certify_client(wish.name, self._now_ms(), wish.days, self._read_authority())
             serials = (*member.serials, pair.serial)
             member = replace(member, serials=serials, until_ms=expiry_ms(pair.certificate), password_hash=None)
         return member, Join(
@@ -222,7 +222,7 @@ class Office:
                 "--renew gives it a new certificate or password, edge central expel puts it out"
             )
         kind = wish.kind or "device"
-        return Member(name=wish.name, fleet=fleet, kind=kind, enrolled_ms=self._clock.wall_ms())
+        return Member(name=wish.name, fleet=fleet, kind=kind, enrolled_ms=self._now_ms())
 
     def _keep(self, book: Book) -> None:
         authority = self._read_authority()
@@ -232,7 +232,7 @@ class Office:
 
     def _write_lists(self, authority: Pair) -> None:
         book = self.book
-        now_ms = self._clock.wall_ms()
+        now_ms = self._now_ms()
         self._write("mosquitto/acl", access_list(book), 0o600)
         if book.settings.password_port is not None:
             self._write("mosquitto/passwords", password_file(book), 0o600)
@@ -243,7 +243,7 @@ class Office:
         """The one that is there, or a new one. Its certificate comes last: a key without one has signed nothing."""
         is_there = self._at("authority/ca.pem").exists()
         if not is_there:
-            pair = new_authority(self._clock.wall_ms(), _AUTHORITY_DAYS)
+            pair = new_authority(self._now_ms(), _AUTHORITY_DAYS)
             self._write("authority/ca.key", pair.key, 0o600)
             self._write("authority/ca.pem", pair.certificate, 0o644)
         pair = self._read_authority()
@@ -257,29 +257,57 @@ class Office:
     def _renew_server(self, authority: Pair) -> bool:
         hosts = tuple(dict.fromkeys((*self.book.settings.hosts, "localhost")))
         found = self._at("mosquitto/broker.pem")
-        if found.exists() and self._is_lasting(found) and names_in(found.read_text()) == hosts:
-            return False
-        pair = certify_server(authority, hosts, self._clock.wall_ms(), _SERVICE_DAYS)
+        if self._is_lasting(found, found.with_suffix(".key")):
+            text = found.read_text()
+            if names_in(text) == hosts and is_issued_by(text, authority):
+                return False
+        pair = certify_server(authority, hosts, self._now_ms(), _SERVICE_DAYS)
         self._write("mosquitto/broker.key", pair.key, 0o600)
         self._write("mosquitto/broker.pem", pair.certificate, 0o644)
         return True
 
     def _renew_central(self) -> bool:
-        settings = self.book.settings
-        local = settings.central_listen in {"127.0.0.1", "::1"}
-        text = _CENTRAL_TOML.format(host="localhost" if local else settings.hosts[0], port=settings.central_port)
-        self._write("central/central.toml", text, 0o644)
+        self._write_central_toml()
         found = self._at("central/edge-central.pem")
-        if found.exists() and self._is_lasting(found):
+        if self._is_lasting(found, found.with_suffix(".key")):
+            self._write("mosquitto/central.pem", found.read_text(), 0o644)
             return False
-        pair = certify_client(CENTRAL, self._clock.wall_ms(), _SERVICE_DAYS)
+        pair = certify_client(CENTRAL, self._now_ms(), _SERVICE_DAYS)
         self._write("central/edge-central.key", pair.key, 0o600)
         self._write("central/edge-central.pem", pair.certificate, 0o644)
         self._write("mosquitto/central.pem", pair.certificate, 0o644)
         return True
 
-    def _is_lasting(self, certificate: Path) -> bool:
-        return expiry_ms(certificate.read_text()) - self._clock.wall_ms() > _RENEW_DAYS * _DAY_MS
+    def _write_central_toml(self) -> None:
+        """The keys that are ours; what somebody added stays."""
+        settings, place = self.book.settings, "central/central.toml"
+        is_here = settings.central_listen in {"127.0.0.1", "::1"}
+        broker: dict[str, str | int | bool | None] = {
+            "host": "localhost" if is_here else settings.hosts[0],
+            "port": settings.central_port,
+            "tls": True,
+            "ca_file": "ca.pem",
+            "cert_file": "edge-central.pem",
+            "key_file": "edge-central.key",
+        }
+        text = self._text(place) if self._at(place).exists() else _CENTRAL_TOML
+        self._write(place, changed(text, str(self._at(place)), {"broker": broker}), 0o644)
+
+    def _is_lasting(self, certificate: Path, key: Path) -> bool:
+        if not certificate.exists() or not key.exists():
+            return False
+        return expiry_ms(certificate.read_text()) - self._now_ms() > _RENEW_DAYS * _DAY_MS
+
+    def _now_ms(self) -> int:
+        """What certificates are dated by.
+
+        Raises:
+            InputError: the clock was never set: what is made now would have ended long ago.
+        """
+        now_ms = self._clock.wall_ms()
+        if now_ms < _SOONEST_MS:
+            raise InputError("the clock of this machine stands in the past; set it first: timedatectl")
+        return now_ms
 
     def _make_folders(self) -> None:
         is_new = not self._at("mosquitto").exists()
@@ -291,7 +319,7 @@ class Office:
         data.mkdir(mode=0o700, exist_ok=True)
         owner = self._owner("mosquitto/data")
         if owner is not None:
-            os.chown(data, *owner)
+            os.chown(data, *owner, follow_symlinks=False)  # the broker's account could have laid one
 
     def _write(self, place: str, text: str, mode: int) -> None:
         write_atomic(self._at(place), text.encode(), mode, self._owner(place))

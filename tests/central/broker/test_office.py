@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 import stat
@@ -226,6 +227,50 @@ def test_the_central_services_config_is_ready(tmp_path: Path, clock: ManualClock
         office.set_up(same, ("broker.local",))
     broker = load_config(tmp_path / "b/central/central.toml").broker
     assert (broker.host, broker.port, broker.tls) == ("localhost", 8885, True)
+
+
+def test_what_somebody_added_to_the_central_services_config_stays(tmp_path: Path, clock: ManualClock) -> None:
+    path = tmp_path / "b/central/central.toml"
+    with Office(tmp_path / "b", clock) as office:
+        office.set_up(same, ("broker.local",))
+        path.write_text(path.read_text() + "# mine\nkeepalive_s = 10\n[ingest]\nqueue = 9\n")
+        office.set_up(lambda settings: replace(settings, central_listen="192.168.1.5", central_port=9999), ())
+    config = load_config(path)
+    assert (config.broker.host, config.broker.port, config.broker.keepalive_s) == ("broker.local", 9999, 10)
+    assert config.ingest.queue == 9
+    assert "# mine" in path.read_text()
+
+
+def test_who_begins_anew_with_another_authority_gets_certificates_of_that_one(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    with Office(tmp_path / "b", clock) as office:
+        office.set_up(same, ("broker.local",))
+        before = (tmp_path / "b/mosquitto/broker.pem").read_text()
+        shutil.rmtree(tmp_path / "b/authority")
+        assert len(office.set_up(same, ())) == 2
+    assert (tmp_path / "b/mosquitto/broker.pem").read_text() != before
+    assert files(tmp_path)["b/mosquitto/ca.pem"] == files(tmp_path)["b/authority/ca.pem"]
+
+
+def test_nothing_is_dated_by_a_clock_that_was_never_set(tmp_path: Path) -> None:
+    clock = ManualClock(wall_ms=86_400_000)
+    with Office(tmp_path / "b", clock) as office, pytest.raises(InputError, match="timedatectl"):
+        office.set_up(same, ("broker.local",))
+
+
+def test_a_link_in_place_of_the_brokers_data_is_not_followed(tmp_path: Path, clock: ManualClock) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    with Office(tmp_path / "b", clock) as office:
+        office.set_up(same, ("broker.local",))
+        os.chown(tmp_path / "b/mosquitto", 12345, 12345)
+        (tmp_path / "b/mosquitto/data").rmdir()
+        (tmp_path / "roots").mkdir()
+        (tmp_path / "b/mosquitto/data").symlink_to(tmp_path / "roots")
+        office.set_up(same, ())
+    assert (tmp_path / "roots").stat().st_uid == 0
+    assert (tmp_path / "b/mosquitto/acl").stat().st_uid == 12345
 
 
 def test_every_setting_of_the_broker_stands_under_a_reason(tmp_path: Path, clock: ManualClock) -> None:

@@ -1,4 +1,4 @@
-"""Single keys of somebody's `edge.toml` are changed, and the rest of it is not."""
+"""Single keys of somebody's TOML file are changed, and the rest of it is not."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.commands.init import starter_text
-from edge.device.config_lines import changed
 from edge.errors import ConfigError, InputError
 from edge.toml import parse
+from edge.toml_edit import changed
 
 CHANGES = {
     "device": {"name": "porch-pi", "fleet": "home"},

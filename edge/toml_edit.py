@@ -1,8 +1,8 @@
-"""Change single keys of an `edge.toml` that somebody wrote, and leave the rest of its text alone.
+"""Change single keys of a TOML file that somebody wrote, and leave the rest of its text alone.
 
 Promises: comments, order and whatever else stands in the file stay; what comes back says exactly what the old text said
 but for the keys that were to change.
-Leaves out: files (`joining`), and what the keys mean.
+Leaves out: files, and what the keys mean.
 Thread: any; pure.
 """
 
