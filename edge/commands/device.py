@@ -101,7 +101,7 @@ def _try(wanted: Join, done: Joined) -> bool:
             client_id=f"edge-join-{new_session()}",
             topic_filters=[names.receipt, names.texts, names.trust],
             clock=SystemClock(),
-            may_speak_on=names.answer("join"),
+            may_speak_on=names.reply_to("join"),
         )
     except WireError as err:
         print(f"problem: broker {broker.host}:{broker.port}: {err}")

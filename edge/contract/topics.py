@@ -83,12 +83,7 @@ class DeviceTopics:
         """Filter for the texts sent to any pipeline, down, QoS 1."""
         return self._under("in/+")
 
-    @property
-    def answers(self) -> str:
-        """Filter for all of `answer`."""
-        return self.answer("#")
-
-    def answer(self, asker: str) -> str:
+    def reply_to(self, asker: str) -> str:
         """Where it may answer a text besides `live`, up, QoS 1: whoever sends one and names this hears nobody else."""
         return f"{_ANSWERS}/{self.fleet}/{self.device}/{asker}"
 
@@ -163,7 +158,7 @@ def device_access(names: DeviceTopics) -> Access:
     """Of a device: under its own name, and what its fleet is told. It speaks on no more topics than it has."""
     return Access(
         reads=(f"{_ROOT}/{names.fleet}/{names.device}/dn/+", names.texts, f"{_ROOT}/{names.fleet}/all/dn/+"),
-        writes=(names.data, names.ask, names.state, names.live("+"), names.answers),
+        writes=(names.data, names.ask, names.state, names.live("+"), names.reply_to("#")),
     )
 
 

@@ -76,13 +76,13 @@ def test_a_device_that_joined_is_complete_at_the_centre_and_answers_a_viewer(mos
         joined = subprocess.run(argv, cwd=board, env=_ENVIRONMENT, capture_output=True, text=True, check=False)
         assert joined.returncode == 0, joined.stdout + joined.stderr
         with (
-            client(replace(panel, protocol="5"), _NAMES.answer("panel"), _NAMES.state) as (viewer, seen),
+            client(replace(panel, protocol="5"), _NAMES.reply_to("panel"), _NAMES.state) as (viewer, seen),
             DaemonProcess(board, (board / "edge.toml").read_text()) as daemon,
         ):
             daemon.hear(lambda said: "; connected" in said)
-            ask = b'{"text": "The orchestra played.", "id": "q1", "reply_to": "%s"}' % _NAMES.answer("panel").encode()
+            ask = b'{"text": "The orchestra played.", "id": "q1", "reply_to": "%s"}' % _NAMES.reply_to("panel").encode()
             viewer.publish(_NAMES.text("news"), ask, qos=1)
-            assert await_message(seen, lambda message: message.topic == _NAMES.answer("panel"))
+            assert await_message(seen, lambda message: message.topic == _NAMES.reply_to("panel"))
             assert await_message(
                 seen, lambda message: message.topic == _NAMES.state and is_handed_over(message.payload)
             )
