@@ -120,14 +120,18 @@ def broker_config(
 def _say_next(folder: Path, settings: Settings) -> None:
     ours = folder / "mosquitto"
     config = ours / "mosquitto.conf"
-    if Path(settings.at) == ours.resolve():
-        print(f"the broker's files are in {ours}; try them: mosquitto -c {config}")
-        print(f"to keep it running, on Debian: sudo cp {config} /etc/mosquitto/mosquitto.conf")
-        print(f"  sudo chown -R mosquitto: {ours} && sudo systemctl restart mosquitto")
+    if Path(settings.at) != ours.resolve():
+        print("on the broker's machine, after each change, with the folder mosquitto copied there:")
+        print(f"  sudo cp -rT mosquitto {settings.at} && sudo chown -R mosquitto: {settings.at}")
+        print(
+            f"  sudo cp {settings.at}/mosquitto.conf /etc/mosquitto/mosquitto.conf && sudo systemctl restart mosquitto"
+        )
+    elif os.geteuid() == 0:
+        print(f"the broker's files are in {ours}; to keep it running, on Debian:")
+        print(f"  cp {config} /etc/mosquitto/mosquitto.conf && systemctl restart mosquitto")
     else:
-        print(f"copy {ours} to the broker's machine, as {settings.at}, owned by the account of the broker; there:")
-        print(f"  sudo chown -R mosquitto: {settings.at} && sudo cp {settings.at}/mosquitto.conf /etc/mosquitto/")
-        print("  sudo systemctl restart mosquitto")
+        print(f"the broker's files are in {ours}; try them: mosquitto -c {config}")
+        print("how to keep it running: edge central broker-config --at /var/lib/mosquitto/edge")
     print(f"the central service: edge central run --config {folder / 'central' / 'central.toml'}")
     print(f"each device: edge central enroll NAME --broker {folder}")
     print(f"keep {folder / 'authority'} to yourself: who has it lets in whom he likes; the broker does not need it")

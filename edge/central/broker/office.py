@@ -135,6 +135,7 @@ class Office:
         if problems:
             raise InputError("; ".join(problems))
         self._make_folders()
+        self._check_writable()
         authority, made = self._authority()
         self._book = Book(settings=settings) if before is None else replace(before, settings=settings)
         save(self._folder, self._book)
@@ -226,6 +227,7 @@ class Office:
 
     def _keep(self, book: Book) -> None:
         authority = self._read_authority()
+        self._check_writable()  # before anybody is in the book whose certificate would be lost
         self._book = book
         save(self._folder, book)
         self._write_lists(authority)
@@ -320,6 +322,14 @@ class Office:
         owner = self._owner("mosquitto/data")
         if owner is not None:
             os.chown(data, *owner, follow_symlinks=False)  # the broker's account could have laid one
+
+    def _check_writable(self) -> None:
+        ours = self._at("mosquitto")
+        if not os.access(ours, os.W_OK | os.X_OK):
+            raise InputError(
+                f"{ours} cannot be written: if it belongs to the broker's account, run this as root; "
+                "if it is elsewhere, edge central broker-config makes it anew"
+            )
 
     def _write(self, place: str, text: str, mode: int) -> None:
         write_atomic(self._at(place), text.encode(), mode, self._owner(place))

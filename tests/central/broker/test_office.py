@@ -222,6 +222,18 @@ def test_the_authority_may_be_elsewhere_and_is_asked_for(tmp_path: Path, clock: 
         assert office.book.members == ()
 
 
+def test_nobody_is_in_the_book_whose_rights_could_not_be_written(tmp_path: Path, clock: ManualClock) -> None:
+    with Office(tmp_path / "b", clock) as office:
+        office.set_up(same, ("broker.local",))
+        shutil.move(tmp_path / "b/mosquitto", tmp_path / "elsewhere")
+        with pytest.raises(InputError, match="broker-config makes it anew"):
+            office.enroll(Wish(name="porch"))
+        assert office.book.members == ()
+        office.set_up(same, ())
+        office.enroll(Wish(name="porch"))
+        assert "user porch" in (tmp_path / "b/mosquitto/acl").read_text()
+
+
 def test_the_central_services_config_is_ready(tmp_path: Path, clock: ManualClock) -> None:
     with Office(tmp_path / "b", clock) as office:
         office.set_up(same, ("broker.local",))
