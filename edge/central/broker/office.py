@@ -1,17 +1,14 @@
 """Set up a broker, let devices in, and put them out: the folder that all of it lies in.
 
 Promises: one change at a time, and `broker.json` is written first: what is made from it is made anew by the next run,
-wherever this one was cut off. Every key is readable by its owner alone from its first byte on.
-Leaves out: the broker itself, which reads the changed files when it gets SIGHUP; whoever calls tells people so.
+wherever this one was cut off.
+Leaves out: how files are written (`folder`); the broker itself, which reads them again when it gets SIGHUP, and whoever
+calls tells people so.
 Thread: one at a time.
-
-`authority/` signs, and belongs on no broker; `central/` is for the central service; `mosquitto/` for the broker.
 """
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +27,13 @@ from edge.central.broker.authority import (
     new_authority,
     revocation_list,
 )
+from edge.central.broker.folder import Folder
 from edge.central.broker.members import CENTRAL, Book, Member, Revoked, Settings, load, save
 from edge.central.broker.passwords import hashed, new_password
 from edge.central.broker.rendering import access_list, configuration, password_file
 from edge.clock import Clock
 from edge.contract.ids import check_name
 from edge.contract.join import Join
-from edge.durable import write_atomic
 from edge.errors import InputError
 from edge.lock import Lock
 from edge.toml_edit import changed
@@ -73,7 +70,7 @@ class Wish:
 
 @final
 class Office:
-    """One broker's folder, held from construction to `close`."""
+    """One broker's folder, held from construction to the end of the `with`."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         """Take it.
@@ -82,12 +79,8 @@ class Office:
             InputError: the folder cannot be made, or its book not be read.
             StoreError: another process has it.
         """
-        self._folder = folder
+        self._folder = Folder(folder)
         self._clock = clock
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise InputError(f"{folder}: cannot be made: {err.strerror}") from err
         self._lock = Lock(folder / ".lock", what=f"broker folder {folder}", advice="wait for it")
         try:
             self._book = load(folder)
@@ -112,7 +105,7 @@ class Office:
         """
         if self._book is None:
             raise InputError(
-                f"{self._folder} holds no broker; make one: edge central broker-config --out {self._folder}"
+                f"{self._folder.path} holds no broker; make one: edge central broker-config --out {self._folder.path}"
             )
         return self._book
 
@@ -129,21 +122,21 @@ class Office:
             raise InputError(
                 "name the broker's machine as devices reach it: --host broker.local; more than one may be given"
             )
-        known = before.settings if before else Settings(hosts=hosts, at=str(self._at("mosquitto").resolve()))
+        known = before.settings if before else Settings(hosts=hosts, at=str(self._folder.at("mosquitto").resolve()))
         settings = change(replace(known, hosts=hosts or known.hosts))
         problems = settings.problems()
         if problems:
             raise InputError("; ".join(problems))
-        self._make_folders()
-        self._check_writable()
+        self._folder.make()
+        self._folder.check_writable()
         authority, made = self._authority()
         self._book = Book(settings=settings) if before is None else replace(before, settings=settings)
-        save(self._folder, self._book)
+        save(self._folder.path, self._book)
         if self._renew_server(authority):
             made.append(f"a certificate of the broker, for {', '.join(settings.hosts)}")
         if self._renew_central():
             made.append("a certificate of the central service")
-        self._write("mosquitto/mosquitto.conf", configuration(settings), 0o644)
+        self._folder.write("mosquitto/mosquitto.conf", configuration(settings), 0o644)
         self._write_lists(authority)
         return tuple(made)
 
@@ -199,7 +192,7 @@ class Office:
             name=member.name,
             host=settings.hosts[0],
             port=port,
-            ca=self._text("authority/ca.pem"),
+            ca=self._folder.text("authority/ca.pem"),
             certificate=None if pair is None else pair.certificate,
             key=None if pair is None else pair.key,
             password=password,
@@ -227,57 +220,61 @@ class Office:
 
     def _keep(self, book: Book) -> None:
         authority = self._read_authority()
-        self._check_writable()  # before anybody is in the book whose certificate would be lost
+        self._folder.check_writable()  # before anybody is in the book whose certificate would be lost
         self._book = book
-        save(self._folder, book)
+        save(self._folder.path, book)
         self._write_lists(authority)
 
     def _write_lists(self, authority: Pair) -> None:
         book = self.book
         now_ms = self._now_ms()
-        self._write("mosquitto/acl", access_list(book), 0o600)
+        self._folder.write("mosquitto/acl", access_list(book), 0o600)
         if book.settings.password_port is not None:
-            self._write("mosquitto/passwords", password_file(book), 0o600)
+            self._folder.write("mosquitto/passwords", password_file(book), 0o600)
         revoked = [(each.serial, each.ms) for each in book.revoked]
-        self._write("mosquitto/expelled.crl", revocation_list(authority, revoked, now_ms, _AUTHORITY_DAYS), 0o644)
+        self._folder.write(
+            "mosquitto/expelled.crl", revocation_list(authority, revoked, now_ms, _AUTHORITY_DAYS), 0o644
+        )
 
     def _authority(self) -> tuple[Pair, list[str]]:
         """The one that is there, or a new one. Its certificate comes last: a key without one has signed nothing."""
-        is_there = self._at("authority/ca.pem").exists()
+        is_there = self._folder.at("authority/ca.pem").exists()
         if not is_there:
             pair = new_authority(self._now_ms(), _AUTHORITY_DAYS)
-            self._write("authority/ca.key", pair.key, 0o600)
-            self._write("authority/ca.pem", pair.certificate, 0o644)
+            self._folder.write("authority/ca.key", pair.key, 0o600)
+            self._folder.write("authority/ca.pem", pair.certificate, 0o644)
         pair = self._read_authority()
         for copy in ("central/ca.pem", "mosquitto/ca.pem"):
-            self._write(copy, pair.certificate, 0o644)
+            self._folder.write(copy, pair.certificate, 0o644)
         return pair, [] if is_there else ["a certificate authority"]
 
     def _read_authority(self) -> Pair:
-        return Pair(certificate=self._text("authority/ca.pem"), key=self._text("authority/ca.key"), serial="")
+        return Pair(
+            certificate=self._folder.text("authority/ca.pem"), key=self._folder.text("authority/ca.key"), serial=""
+        )
 
     def _renew_server(self, authority: Pair) -> bool:
         hosts = tuple(dict.fromkeys((*self.book.settings.hosts, "localhost")))
-        found = self._at("mosquitto/broker.pem")
+        found = self._folder.at("mosquitto/broker.pem")
         if self._is_lasting(found, found.with_suffix(".key")):
             text = found.read_text()
             if names_in(text) == hosts and is_issued_by(text, authority):
                 return False
         pair = certify_server(authority, hosts, self._now_ms(), _SERVICE_DAYS)
-        self._write("mosquitto/broker.key", pair.key, 0o600)
-        self._write("mosquitto/broker.pem", pair.certificate, 0o644)
+        self._folder.write("mosquitto/broker.key", pair.key, 0o600)
+        self._folder.write("mosquitto/broker.pem", pair.certificate, 0o644)
         return True
 
     def _renew_central(self) -> bool:
         self._write_central_toml()
-        found = self._at("central/edge-central.pem")
+        found = self._folder.at("central/edge-central.pem")
         if self._is_lasting(found, found.with_suffix(".key")):
-            self._write("mosquitto/central.pem", found.read_text(), 0o644)
+            self._folder.write("mosquitto/central.pem", found.read_text(), 0o644)
             return False
         pair = certify_client(CENTRAL, self._now_ms(), _SERVICE_DAYS)
-        self._write("central/edge-central.key", pair.key, 0o600)
-        self._write("central/edge-central.pem", pair.certificate, 0o644)
-        self._write("mosquitto/central.pem", pair.certificate, 0o644)
+        self._folder.write("central/edge-central.key", pair.key, 0o600)
+        self._folder.write("central/edge-central.pem", pair.certificate, 0o644)
+        self._folder.write("mosquitto/central.pem", pair.certificate, 0o644)
         return True
 
     def _write_central_toml(self) -> None:
@@ -292,8 +289,8 @@ class Office:
             "cert_file": "edge-central.pem",
             "key_file": "edge-central.key",
         }
-        text = self._text(place) if self._at(place).exists() else _CENTRAL_TOML
-        self._write(place, changed(text, str(self._at(place)), {"broker": broker}), 0o644)
+        text = self._folder.text(place) if self._folder.at(place).exists() else _CENTRAL_TOML
+        self._folder.write(place, changed(text, str(self._folder.at(place)), {"broker": broker}), 0o644)
 
     def _is_lasting(self, certificate: Path, key: Path) -> bool:
         if not certificate.exists() or not key.exists():
@@ -310,50 +307,3 @@ class Office:
         if now_ms < _SOONEST_MS:
             raise InputError("the clock of this machine stands in the past; set it first: timedatectl")
         return now_ms
-
-    def _make_folders(self) -> None:
-        is_new = not self._at("mosquitto").exists()
-        for name, mode in (("authority", 0o700), ("central", 0o700), ("mosquitto", 0o750)):
-            self._at(name).mkdir(mode=mode, exist_ok=True)
-        if is_new and os.geteuid() == 0:
-            _give_to_the_broker(self._at("mosquitto"))
-        data = self._at("mosquitto/data")
-        data.mkdir(mode=0o700, exist_ok=True)
-        owner = self._owner("mosquitto/data")
-        if owner is not None:
-            os.chown(data, *owner, follow_symlinks=False)  # the broker's account could have laid one
-
-    def _check_writable(self) -> None:
-        ours = self._at("mosquitto")
-        if not os.access(ours, os.W_OK | os.X_OK):
-            raise InputError(
-                f"{ours} cannot be written: if it belongs to the broker's account, run this as root; "
-                "if it is elsewhere, edge central broker-config makes it anew"
-            )
-
-    def _write(self, place: str, text: str, mode: int) -> None:
-        write_atomic(self._at(place), text.encode(), mode, self._owner(place))
-
-    def _owner(self, place: str) -> tuple[int, int] | None:
-        """Files belong to whom their folder belongs to: the broker, which drops root's rights, must read its own."""
-        if os.geteuid() != 0:
-            return None
-        found = self._at(place).parent.stat()
-        return found.st_uid, found.st_gid
-
-    def _at(self, place: str) -> Path:
-        return self._folder / place
-
-    def _text(self, place: str) -> str:
-        try:
-            return self._at(place).read_text()
-        except OSError as err:
-            raise InputError(f"{self._at(place)}: {err.strerror}; bring it here from where it is kept") from err
-
-
-def _give_to_the_broker(folder: Path) -> None:
-    try:
-        account = pwd.getpwnam("mosquitto")
-    except KeyError:  # it is not installed here, or runs under another name
-        return
-    os.chown(folder, account.pw_uid, account.pw_gid)
