@@ -3,8 +3,9 @@
 The map, from the ground up:
 
 - `errors`, `clock`, `durable`: the exception tree, time, and atomic disk steps.
-- `reading`, `toml` with `toml_lines`, `zstd`, `lock`, `child`: files that people name, strict configs whose mistakes
-  have a line, compression, one process at a time on one database, work that may kill its process.
+- `reading`, `toml` with `toml_lines` and `toml_edit`, `zstd`, `lock`, `child`: files that people name, strict configs
+  whose mistakes have a line and whose keys can be changed, compression, one process at a time on one database, work
+  that may kill its process.
 - `contract`: what device, central service and converters agreed on. No I/O, no clock.
 - `compute`: pure numbers on numpy and OpenCV: Sobel, the motion gate, preprocessing, tokenizers, decoding.
 - `engines`: the only package that touches native runtimes (LiteRT, tflite-runtime, ONNX Runtime).

@@ -36,6 +36,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Run the device daemon from a config file."),
     "check": ("check", "Try a config: camera, model, disk and broker, before the first run."),
     "init": ("init", "Write a commented starter config."),
+    "device": ("device", "Make this board a device of a fleet."),
     "model": ("model", "Show what each pipeline runs, go back, hold it, or choose a release that lies here."),
     "outbox": ("outbox", "Look at, or export, what a device has not yet handed over."),
     "gate": ("gate", "Replay a clip through the motion gate."),

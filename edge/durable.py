@@ -17,8 +17,10 @@ from pathlib import Path
 __all__ = ["Disk", "fsync_dir", "move_aside", "put_in_place", "write_atomic"]
 
 
-def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_atomic(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Replace `path` with `content`: write beside, flush, fsync, rename, fsync the directory.
+
+    `owner` is a user's and a group's id, for root to give; nobody else has read it by then.
 
     Raises:
         OSError: nothing was changed, and no temporary file stays behind.
@@ -30,6 +32,8 @@ def write_atomic(path: Path, content: bytes, mode: int = 0o644) -> None:
             file.write(content)
             file.flush()
             os.fchmod(file.fileno(), mode)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException:
@@ -102,9 +106,9 @@ class Disk:
         """See `put_in_place`; `path` may be a folder, and is not there then."""
         put_in_place(part, path)
 
-    def replace(self, path: Path, content: bytes) -> None:
+    def replace(self, path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
         """See `write_atomic`."""
-        write_atomic(path, content)
+        write_atomic(path, content, mode, owner)
 
     def remove(self, path: Path) -> None:
         """A folder and all that is in it; does nothing where there is none. It may be half gone after a power cut."""

@@ -23,9 +23,9 @@ from edge.compute.placement import Placement
 from edge.compute.steps import Preparation, compile_steps
 from edge.compute.tensors import Array, TensorSpec, quantize
 from edge.compute.text import TextPreparation, compile_text
+from edge.contract.kinds import kind_of
 from edge.contract.manifest import (
     ImageInput,
-    InputSpec,
     Interpolation,
     Letterbox,
     Manifest,
@@ -75,7 +75,7 @@ class Model:
         self._clock = clock
         self.manifest: Manifest = found.manifest
         self.rules: tuple[Rule, ...] = found.rules
-        self.kind = _kind(found.manifest.input)
+        self.kind = kind_of(found.manifest.input)
         self.inputs: tuple[TensorSpec, ...] = engine.inputs
         self.ref = ModelRef(
             name=found.manifest.name,
@@ -320,16 +320,6 @@ def _placed(item: Item, placement: Placement) -> Item:
         pixels=item.pixels,
         vector=item.vector,
     )
-
-
-def _kind(spec: InputSpec) -> InputKind:
-    match spec:
-        case ImageInput():
-            return InputKind.IMAGE
-        case TextInput():
-            return InputKind.TEXT
-        case TensorInput():
-            return InputKind.TENSOR
 
 
 def _input_place(name: str | None, inputs: tuple[TensorSpec, ...]) -> int:

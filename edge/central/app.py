@@ -9,6 +9,7 @@ Thread: the caller's waits; `mqtt`, `ingest`, `catalogue`, `http`, where models 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
@@ -19,7 +20,7 @@ from edge.central.answers import Answers
 from edge.central.cataloguer import Cataloguer
 from edge.central.config import CentralConfig, RegistryConfig
 from edge.central.ingest import Ingest
-from edge.central.rollout.leader import Leader
+from edge.central.leader import Leader
 from edge.central.shelf import Shelf
 from edge.central.store.catalogue import Catalogue
 from edge.central.store.editor import Editor
@@ -29,7 +30,7 @@ from edge.central.store.write import Store
 from edge.central.texts import Texts
 from edge.clock import Clock
 from edge.contract.topics import CentralTopics
-from edge.errors import InputError, MissingExtraError
+from edge.errors import InputError, MissingExtraError, RepositoryError, TrustError
 from edge.toml import read_text
 from edge.wire.mqtt import MqttWire
 
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = ["run_central"]
 
+_log = logging.getLogger(__name__)
+
 _TICK_S = 1.0
+_REMIND_S = 3600.0
+_AHEAD_MS = 2 * 86_400_000  # a daily job that failed twice; what it signs is good for a week
 
 
 def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, say: Callable[[str], None]) -> None:
@@ -78,8 +83,12 @@ def run_central(config: CentralConfig, clock: Clock, stopping: threading.Event, 
         broker = f"{config.broker.host}:{config.broker.port}"
         say(f"central: ready; database {store.database.name}, broker {broker}, fleet {config.fleet or 'any'}")
         parts = (wire, ingest, cataloguer, http, answers, leader)
+        reminded_s = -_REMIND_S
         while not clock.wait(stopping, _TICK_S):
             hold.check()
+            if registry is not None and clock.monotonic_s() - reminded_s >= _REMIND_S:
+                reminded_s = clock.monotonic_s()
+                _remind(registry)
             if any(part is not None and part.failure is not None for part in parts):
                 break
     say(
@@ -125,6 +134,16 @@ def _registry(config: RegistryConfig, clock: Clock) -> Registry | None:
         return read_text(Path(file)).removesuffix("\n")
 
     return Registry(open_place(config.path), KeyRing.open(Path(config.keys), ask), clock)
+
+
+def _remind(registry: Registry) -> None:
+    """Devices that take nothing new say so to nobody who looks; tell it here, and before it comes to that."""
+    try:
+        due = registry.due(_AHEAD_MS)
+    except (TrustError, RepositoryError) as err:
+        due = str(err)
+    if due:
+        _log.warning("registry: %s", due)
 
 
 def _leader(

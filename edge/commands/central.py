@@ -1,8 +1,8 @@
-"""`edge central`: run the service that keeps what the fleet sends, and ask it how the fleet is.
+"""`edge central`: run the service that keeps what the fleet sends, ask it how the fleet is, and let devices in.
 
 Promises: `run` ends cleanly on SIGTERM and Ctrl-C; `status` reads only, and works while the service runs or not;
 `copy-to` copies all or nothing.
-Leaves out: the service (`central.app`).
+Leaves out: the service (`central.app`); brokers and who may come in (`enrolment`).
 Thread: main.
 """
 
@@ -21,6 +21,7 @@ from msgspec.structs import asdict, replace
 
 from edge.central.config import CentralConfig, HttpConfig, load_config
 from edge.clock import SystemClock
+from edge.commands import enrolment
 from edge.commands.api_client import ApiClient, api_options, open_api
 from edge.commands.database_option import database_option, database_url
 from edge.commands.people import people, setup_link, token
@@ -38,10 +39,10 @@ _DATABASE_HELP = "A path, sqlite:///PATH or postgresql://USER@HOST/NAME.  [defau
 
 @click.group()
 def command() -> None:
-    """Run the central service, or ask it how the fleet is."""
+    """Run the central service, ask it how the fleet is, and let devices in."""
 
 
-for _each in (people, token, setup_link):
+for _each in (people, token, setup_link, enrolment.broker_config, enrolment.enroll, enrolment.expel):
     command.add_command(_each)
 
 

@@ -1,7 +1,7 @@
 """`edge rollout`: bring a release to a fleet in waves, and see or decide how it goes on.
 
 Promises: an order is kept with who gave it before the command ends; the running service follows it within seconds.
-Leaves out: deciding (`central.rollout.engine`), signing and sending (`central.rollout.leader`).
+Leaves out: deciding (`central.rollout.engine`), signing and sending (`central.leader`).
 Thread: main.
 """
 

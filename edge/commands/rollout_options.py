@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+import click
+
+from edge.clock import SystemClock
 from edge.commands.database_option import database_option, database_url
 
 if TYPE_CHECKING:
@@ -34,12 +37,19 @@ def opened(database: str) -> Iterator[Rollouts]:
 
 
 def wanted_release(where: str, family: str, release: int | None) -> Wanted:
-    """A release of the registry at `where`, the newest that may be started by None. Raises as `wanted_of`."""
+    """A release of the registry at `where`, the newest that may be started by None. Raises as `wanted_of`.
+
+    That devices take nothing new of it now is told on stderr: whoever asks for it sees nothing happen.
+    """
     from edge.central.registry.place import open_place
     from edge.central.registry.releases import wanted_of
-    from edge.central.registry.roles import load
+    from edge.central.registry.roles import load, utc
 
-    return wanted_of(load(open_place(where)), family, release)
+    held = load(open_place(where))
+    wanted = wanted_of(held, family, release)
+    if due := held.due(utc(SystemClock().wall_ms())):
+        click.echo(f"note: {due}", err=True)
+    return wanted
 
 
 def moment(at_ms: int) -> str:

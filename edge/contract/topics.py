@@ -1,7 +1,8 @@
 """The only module that spells MQTT topics.
 
 Promises: `e1` is the protocol's version; the shape is fixed: one wildcard finds all of a kind, parsing is a split.
-Leaves out: payloads (`messages`) and who may publish what (the broker's access list; see the table in docs).
+Who may speak and hear where stands here too, beside the topics that it follows from.
+Leaves out: payloads (`messages`), and making a broker keep to it (`central.broker`).
 Thread: any; pure.
 """
 
@@ -12,9 +13,19 @@ from enum import Enum
 
 from edge.errors import ProtocolError
 
-__all__ = ["CentralTopics", "DeviceTopics", "Up", "parse_up"]
+__all__ = [
+    "Access",
+    "CentralTopics",
+    "DeviceTopics",
+    "Up",
+    "central_access",
+    "device_access",
+    "parse_up",
+    "viewer_access",
+]
 
 _ROOT = "e1"
+_ANSWERS = "reply"  # outside of _ROOT: what stands there is between the one who asked and the device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +87,10 @@ class DeviceTopics:
     def texts(self) -> str:
         """Filter for the texts sent to any pipeline, down, QoS 1."""
         return self._under("in/+")
+
+    def reply_to(self, asker: str) -> str:
+        """Where it may answer a text besides `live`, up, QoS 1: whoever sends one and names this hears nobody else."""
+        return f"{_ANSWERS}/{self.fleet}/{self.device}/{asker}"
 
     def live(self, pipeline: str) -> str:
         """Each result as plain JSON, up, QoS 0; never relied upon."""
@@ -139,3 +154,35 @@ def parse_up(topic: str) -> tuple[DeviceTopics, Up]:
             if parts[3] == kind.value:
                 return DeviceTopics(fleet=parts[1], device=parts[2]), kind
     raise ProtocolError(f"topic {topic!r}: expected {_ROOT}/<fleet>/<device>/up/data, .../up/ask or .../state")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What one user of the broker may hear, and where it may speak: topic filters."""
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+def device_access(names: DeviceTopics) -> Access:
+    """Of a device: under its own name, and what its fleet is told. It speaks on no more topics than it has."""
+    return Access(
+        reads=(f"{_ROOT}/{names.fleet}/{names.device}/dn/+", names.texts, f"{_ROOT}/{names.fleet}/all/dn/+"),
+        writes=(names.data, names.ask, names.answer, names.state, names.live("+"), names.reply_to("#")),
+    )
+
+
+def central_access() -> Access:
+    """Of the central service: every fleet on its broker. Rows and states are the devices' alone to send."""
+    return Access(
+        reads=(f"{_ROOT}/+/+/up/+", f"{_ROOT}/+/+/state", f"{_ROOT}/+/+/live/+", f"{_ANSWERS}/#"),
+        writes=(f"{_ROOT}/+/+/dn/+", f"{_ROOT}/+/+/in/+"),
+    )
+
+
+def viewer_access(fleet: str) -> Access:
+    """Of people and home automation: look at one fleet, and send it texts to be read."""
+    return Access(
+        reads=(f"{_ROOT}/{fleet}/+/live/+", f"{_ROOT}/{fleet}/+/state", f"{_ANSWERS}/{fleet}/#"),
+        writes=(f"{_ROOT}/{fleet}/+/in/+",),
+    )

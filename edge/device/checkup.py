@@ -17,14 +17,13 @@ from pathlib import Path
 
 from edge.clock import Clock
 from edge.contract.ids import new_session
-from edge.contract.manifest import ImageInput, TextInput
+from edge.contract.kinds import kind_of
 from edge.contract.messages import InputKind
 from edge.contract.topics import DeviceTopics
 from edge.device.config import DeviceConfig, PipelineConfig
 from edge.device.sources.config import FrameSourceConfig, LinesConfig, MqttConfig, StdinConfig
 from edge.device.sources.open import open_source
 from edge.device.updates.config import UpdatesConfig
-from edge.dropin.found import Found
 from edge.dropin.recognise import recognise
 from edge.errors import EdgeError, MissingExtraError, SourceError
 from edge.wire.attempt import connect_once
@@ -89,7 +88,7 @@ def _model(pipeline: PipelineConfig) -> Finding:
         found = recognise(pipeline.model, overrides=pipeline.overrides())
     except EdgeError as err:
         return Finding(what=what, is_ok=False, found=str(err))
-    wants = _wants(found)
+    wants = kind_of(found.manifest.input)
     gives = InputKind.IMAGE if isinstance(pipeline.source, FrameSourceConfig) else InputKind.TEXT
     if wants is not gives:
         return Finding(
@@ -102,16 +101,6 @@ def _model(pipeline: PipelineConfig) -> Finding:
     task = type(found.manifest.output).__name__.lower()
     text = f"{found.manifest.name}: {task}, {wants.value} {shapes}, {len(found.manifest.labels)} labels"
     return Finding(what=what, is_ok=True, found=f"{text}, {found.report.runtime}")
-
-
-def _wants(found: Found) -> InputKind:
-    match found.manifest.input:
-        case ImageInput():
-            return InputKind.IMAGE
-        case TextInput():
-            return InputKind.TEXT
-        case _:
-            return InputKind.TENSOR
 
 
 def _source(pipeline: PipelineConfig, clock: Clock) -> Finding:
@@ -183,7 +172,10 @@ def _updates(updates: UpdatesConfig) -> Finding:
 
 
 def _broker(config: DeviceConfig, clock: Clock) -> Finding:
-    """Whether it takes this device. Under a name of its own: the running daemon's would throw the daemon out."""
+    """Whether it takes this device. Under a client id of its own: the running daemon's would throw the daemon out.
+
+    A broker that goes by the user name alone throws it out all the same; it is back within a second or two.
+    """
     broker = config.broker
     where = f"{broker.host}:{broker.port}{' with TLS' if broker.tls else ''}"
     topics = DeviceTopics(fleet=config.device.fleet, device=config.device.name)
@@ -196,5 +188,9 @@ def _broker(config: DeviceConfig, clock: Clock) -> Finding:
         )
     except EdgeError as err:
         advice = "the device runs without it and loses nothing; is it started, and are host, port and password right?"
+        if broker.cert_file is not None:
+            advice = (
+                "the device runs without it and loses nothing; is it started, and is this device still enrolled there?"
+            )
         return Finding(what="broker", is_ok=False, found=f"{where}: {err}", advice=advice)
     return Finding(what="broker", is_ok=True, found=f"{where}: connected")

@@ -27,6 +27,7 @@ __all__ = ["Candidate", "Opener", "Seat", "Tap", "Tell", "Terms", "Verdict"]
 _log = logging.getLogger(__name__)
 
 _REMEMBERED = 64  # inferences of the active model, to hold the next one against
+_NOISE_MS = 5.0  # a busy processor adds some, and a model of 0.1 ms is no worse for it
 
 Opener: TypeAlias = Callable[[], Predictor]
 Tap: TypeAlias = Callable[[Frame | Text, Result], None]  # sees each answer; never waits
@@ -34,7 +35,7 @@ Tap: TypeAlias = Callable[[Frame | Text, Result], None]  # sees each answer; nev
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a trial asks: so many good inferences, their median at most `slower` times the active model's.
+    """What a trial asks: so many good inferences, their median at most `slower` times the active model's, or 5 ms more.
 
     `most_ms` bounds the median where the active model has answered nothing yet; None: nothing does.
     """
@@ -222,7 +223,8 @@ class Seat:
         p50_ms = statistics.median(trial.times_ms)
         most_ms = trial.terms.most_ms
         if self._recent_ms:
-            most_ms = statistics.median(self._recent_ms) * trial.terms.slower
+            before_ms = statistics.median(self._recent_ms)
+            most_ms = max(before_ms * trial.terms.slower, before_ms + _NOISE_MS)
         if most_ms is not None and p50_ms > most_ms:
             self._end(trial, is_good=False, why=f"{p50_ms:.1f} ms an inference, allowed {most_ms:.1f}")
         else:

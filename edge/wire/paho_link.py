@@ -87,6 +87,7 @@ class Link:
         self._is_accepted = False
         self._subscribe_mid: int | None = None
         self.is_ready = False
+        self.denied: str | None = None  # why it took no message of ours; MQTT 5 only, 3.1.1 does not say
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_publish = self._on_publish
@@ -223,7 +224,9 @@ class Link:
             self._refused = f"it refused the subscription to {', '.join(denied)}; look at its access list"
         self.is_ready = not denied
 
-    def _on_publish(self, _client: Client, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
+    def _on_publish(self, _client: Client, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self.denied = str(reason)
         token = self._tokens.pop(mid, None)
         if token is not None:
             self._acknowledged.append(token)

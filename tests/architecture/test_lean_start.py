@@ -72,7 +72,7 @@ sys.path.insert(0, ".")
 import edge
 assert edge.__file__.startswith(sys.argv[1] if len(sys.argv) > 1 else ""), edge.__file__
 import edge.device.app, edge.commands.run, edge.commands.check, edge.commands.init, edge.commands.outbox
-import edge.commands.probe, edge.commands.selftest
+import edge.commands.probe, edge.commands.selftest, edge.commands.device, edge.device.joining
 print(edge.__file__)
 """
     done = _python(code, path=tmp_path)

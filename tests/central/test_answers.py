@@ -29,6 +29,7 @@ from edge.contract.asks import (
     decode_reply,
     encode_ask,
 )
+from edge.contract.layout import TRUST_FILE
 from edge.contract.topics import CentralTopics, DeviceTopics
 from edge.errors import InputError, NotInRepositoryError, RepositoryError, StoreError, TrustError
 from tests.conformance.wires import Owner
@@ -315,8 +316,22 @@ def test_a_shelf_reads_a_folder_by_its_path_or_its_url(tmp_path: Path, prefix: s
     assert shelf.read_part("a", 20, 10) == b""
     with pytest.raises(RepositoryError, match="more than 9"):
         shelf.read("a", most_bytes=9)
+    (tmp_path / TRUST_FILE).write_bytes(b"trust")
     with pytest.raises(NotInRepositoryError):
         shelf.read("b", most_bytes=9)
+
+
+def test_a_shelf_whose_disk_was_taken_away_does_not_say_that_a_model_never_was(tmp_path: Path) -> None:
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    (folder / TRUST_FILE).write_bytes(b"trust")
+    shelf = Shelf(str(folder))
+    folder.rename(tmp_path / "gone")
+    with pytest.raises(RepositoryError, match="holds no repository now; is it mounted") as raised:
+        shelf.read("targets/models/digits/1.json", most_bytes=9)
+    assert not isinstance(raised.value, NotInRepositoryError)
+    with pytest.raises(NotInRepositoryError):  # nothing was ever published here
+        shelf.read(TRUST_FILE, most_bytes=9)
 
 
 def test_a_shelf_that_no_library_reaches_is_refused() -> None:

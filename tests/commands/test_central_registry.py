@@ -13,7 +13,7 @@ from edge.contract.messages import State, encode_state
 from edge.contract.topics import DeviceTopics
 from edge.device.updates.fetch import Fetcher
 from edge.device.updates.repositories.mqtt import MqttRepository
-from edge.errors import NotInRepositoryError
+from edge.errors import RepositoryError
 from edge.wire.api import Arrived, Handler
 from edge.wire.config import BrokerConfig
 from edge.wire.mqtt import MqttWire
@@ -65,7 +65,7 @@ def test_the_central_service_gives_models_and_trust_to_the_fleets_it_knows(mosqu
         assert repository.trust_files() == {"timestamp.json": b"signed"}
         fetcher = Fetcher(repository, SqliteBook(), clock, threading.Event(), reserve_bytes=0, apply_delta=no_delta)
         assert fetcher.fetch(digest, len(CONTENT), tmp_path / "slot" / "model")
-        with pytest.raises(NotInRepositoryError, match="key"):
+        with pytest.raises(RepositoryError, match="key"):
             repository.time_token(b"n" * 16)
         wire.stop()
     assert (tmp_path / "slot" / "model").read_bytes() == CONTENT

@@ -110,6 +110,27 @@ def test_a_swap_between_two_items_loses_none_and_the_old_model_stays_open_until_
     assert bench.outlet.events == []
 
 
+def test_a_swap_that_takes_long_holds_up_no_frame_of_another_pipeline() -> None:
+    begun, may_open = threading.Event(), threading.Event()
+
+    def opening() -> SimulatedModel:
+        begun.set()
+        assert may_open.wait(WAIT_S)
+        return SimulatedModel(name="b")
+
+    swapping, other = Bench(SimulatedModel(name="a")).start(), Bench(SimulatedModel(name="c")).start()
+    swapping.frames(1)
+    swapping.seat.try_out(Candidate(key="b", open=opening), TERMS, swapping.verdicts.append)
+    assert begun.wait(WAIT_S)
+    assert other.frames(20) == ["c"] * 20
+    may_open.set()
+    assert swapping.frames(2) == ["b", "b"]
+    for bench in (swapping, other):
+        bench.stop()
+    assert [r.input for r in other.outlet.results] == [str(n) for n in range(20)]
+    assert [r.input for r in swapping.outlet.results] == [str(n) for n in range(3)]
+
+
 @pytest.mark.parametrize("error", [InferenceError("bad"), ZeroDivisionError("a defect")])
 def test_a_candidate_that_fails_costs_one_frame_and_the_old_model_answers_the_next(error: Exception) -> None:
     a, b = SimulatedModel(name="a"), SimulatedModel(name="b", act=fail_at(2, error))
@@ -154,6 +175,16 @@ def test_a_candidate_that_is_too_slow_beside_the_old_one_is_sent_back() -> None:
     assert bench.frames(4) == ["b", "b", "b", "a"]
     bench.stop()
     assert [(v.is_good, v.why) for v in bench.verdicts] == [(False, "25.0 ms an inference, allowed 20.0")]
+
+
+def test_a_busy_processor_sends_no_model_back_that_answers_in_a_moment() -> None:
+    a, b = SimulatedModel(name="a", said=said(0.1)), SimulatedModel(name="b", said=said(4.0))
+    bench = Bench(a).start()
+    bench.frames(3)
+    bench.try_out(b)
+    bench.frames(3)
+    bench.stop()
+    assert [v.is_good for v in bench.verdicts] == [True]
 
 
 def test_without_memory_for_two_the_old_model_is_closed_first_and_comes_back_on_failure() -> None:

@@ -3,16 +3,18 @@
     python -m tests.faults.chaos                        the right policy for five minutes, then its wrong twins
     python -m tests.faults.chaos --policy puback --seconds 60 --seed 7
 
-Everything is real: Mosquitto, the outbox with its session and MQTT wire, `edge central run`. Each part is killed with
-SIGKILL at its own random times and started again a little later. At the end all three are up, the outbox drains, and
-every row that was accepted must be at the centre exactly once. `puback` and `highest` settle wrongly and must lose rows:
-a harness that cannot fail proves nothing. Exit code 1 when the right policy loses, or a wrong one does not.
+Everything is real: Mosquitto with the operators' configuration but for a shorter queue, the outbox with its session and
+MQTT wire, `edge central run`, all over TLS. Each part is killed with SIGKILL at its own random times and started again a
+little later. At the end all three are up, the outbox drains, and every row that was accepted must be at the centre
+exactly once. `puback` and `highest` settle wrongly and must lose rows: a harness that cannot fail proves nothing. Exit
+code 1 when the right policy loses, or a wrong one does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import random
 import shutil
 import sqlite3
@@ -27,9 +29,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import msgspec
+from msgspec.structs import asdict, replace
+
 from edge.contract.messages import Event, decode_body
 from edge.device.outbox.store import DATABASE_NAME
-from tests.simulators.mosquitto import Mosquitto
+from tests.central.broker.house import House
+from tests.faults.chaos_device import TOPICS
 from tests.simulators.policies import POLICIES, Policy
 
 # How long a part lives and stays away, seconds. Outages overlap: that is when brokers drop.
@@ -110,16 +116,20 @@ class Chaos:
         self._policy = policy
         self._rate = rate
         self._dice = random.Random(seed)
-        # Any broker has a queue that ends; a short one ends within a test. The default of 1000 only takes longer.
-        options = (f"max_queued_messages {queue}",)
-        self._broker = Mosquitto(mosquitto, folder, options=options)
+        house = House(folder)
+        house.shorten_queues(queue)
+        self._broker = house.broker(mosquitto)
+        soon = {"reconnect_min_s": 0.1, "reconnect_max_s": 0.5}
+        self._device_broker = folder / "device.json"
+        self._device_broker.write_bytes(
+            msgspec.json.encode(replace(house.enroll(TOPICS.device, fleet=TOPICS.fleet), **soon))
+        )
         self._device = self._device_process(rate)
         config = folder / "central.toml"
-        config.write_text(
-            f'database = "sqlite:///{folder}/central.db"\n'
-            f'[broker]\nhost = "127.0.0.1"\nport = {self._broker.port}\nreconnect_min_s = 0.1\nreconnect_max_s = 0.5\n'
-            '[http]\nlisten = "127.0.0.1:0"\n'
-        )
+        settings = asdict(replace(house.central(), **soon))
+        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items() if value is not None]
+        database = f'database = "sqlite:///{folder}/central.db"'
+        config.write_text("\n".join([database, "[broker]", *lines, "[http]", 'listen = "127.0.0.1:0"', ""]))
         run_edge = [sys.executable, "-c", "from edge.cli import main; main()"]
         self._centre = Process([*run_edge, "central", "run", "--config", str(config)], folder / "central.log")
         self.parts = [
@@ -130,7 +140,7 @@ class Chaos:
 
     def _device_process(self, rate: float) -> Process:
         command = [sys.executable, "-m", "tests.faults.chaos_device"]
-        command += ["--folder", str(self._folder), "--port", str(self._broker.port)]
+        command += ["--folder", str(self._folder), "--broker", str(self._device_broker)]
         command += ["--policy", self._policy, "--rate", str(rate)]
         return Process(command, self._folder / "device.log")
 
@@ -208,7 +218,7 @@ def main() -> int:
     parser.add_argument("--policy", choices=[*POLICIES, "all"], default="all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=60.0, help="rows a second")
-    parser.add_argument("--queue", type=int, default=6, help="the broker's max_queued_messages (its default is 1000)")
+    parser.add_argument("--queue", type=int, default=6, help="the broker's max_queued_messages (operators get 20000)")
     options = parser.parse_args()
     mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if mosquitto is None:

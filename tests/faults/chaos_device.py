@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from edge.clock import SystemClock
 from edge.contract.ids import new_session
 from edge.contract.messages import Event, RowClass
@@ -44,13 +46,13 @@ def write_steadily(outbox: Outbox, session_id: int, rate: float, accepted: int, 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--broker", type=Path, required=True, help="a file with a BrokerConfig in JSON")
     parser.add_argument("--policy", choices=POLICIES, required=True)
     parser.add_argument("--rate", type=float, required=True, help="rows a second, 0 for none")
     options = parser.parse_args()
     accepted = os.open(options.folder / "accepted", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     session_id, clock, stop = new_session(), SystemClock(), threading.Event()
-    broker = BrokerConfig(host="127.0.0.1", port=options.port, reconnect_min_s=0.1, reconnect_max_s=0.5)
+    broker = msgspec.json.decode(options.broker.read_bytes(), type=BrokerConfig)
     with Outbox(options.folder / DATABASE_NAME) as outbox:
         will = last_will(TOPICS, session_id=session_id, epoch=outbox.status().epoch)
         wire = PolicyWire(MqttWire(broker, client_id="chaos-writer", clock=clock, will=will), TOPICS, options.policy)

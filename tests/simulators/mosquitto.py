@@ -17,19 +17,29 @@ from types import TracebackType
 class Mosquitto:
     """One broker process on a free port, in its own folder. `binary` is what the fixture `mosquitto` returns.
 
-    `options` are further lines of its configuration. Use in a `with`; `kill` is SIGKILL (everything in its memory is
-    gone), `stop` is SIGTERM, `start` after either listens on the same port again.
+    `options` are further lines of its configuration; with `config` that file is all of it, and `port` one of its ports.
+    Use in a `with`; `kill` is SIGKILL (everything in its memory is gone), `stop` is SIGTERM, `start` after either listens
+    on the same port again.
     """
 
     host = "127.0.0.1"
 
-    def __init__(self, binary: str, folder: Path | None = None, *, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        binary: str,
+        folder: Path | None = None,
+        *,
+        options: tuple[str, ...] = (),
+        config: Path | None = None,
+        port: int | None = None,
+    ) -> None:
         self._binary = binary
         self._own = None if folder is not None else tempfile.TemporaryDirectory(prefix="mosquitto-")
         self._folder = folder if folder is not None else Path(self._own.name)  # type: ignore[union-attr]
         self._options = options
+        self._config = config
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self.port = port if port is not None else free_port()
 
     @property
     def is_running(self) -> bool:
@@ -49,15 +59,31 @@ class Mosquitto:
         """Start on `port` and return when it accepts connections."""
         assert not self.is_running
         config = self._folder / "mosquitto.conf"
-        lines = [f"listener {self.port} {self.host}", *self._options]
-        if os.geteuid() == 0:
-            lines.append("user root")  # else it becomes `mosquitto`, who may not read a test's folder
-        if not any(line.startswith("allow_anonymous") for line in self._options):
-            lines.append("allow_anonymous true")
-        config.write_text("\n".join(lines) + "\n")
+        config.write_text(self._lines())
         with (self._folder / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen([self._binary, "-c", str(config)], stdout=log, stderr=log)
         self._await_port(timeout_s)
+
+    def _lines(self) -> str:
+        if self._config is not None:
+            lines = [self._config.read_text(), "log_type information"]  # `reload` is told of at that level
+        else:
+            lines = [f"listener {self.port} {self.host}", *self._options]
+            if not any(line.startswith("allow_anonymous") for line in self._options):
+                lines.append("allow_anonymous true")
+        if os.geteuid() == 0:
+            lines.append("user root")  # else it becomes `mosquitto`, who may not read a test's folder
+        return "\n".join(lines) + "\n"
+
+    def reload(self) -> None:
+        """SIGHUP, and wait until it says that it has read everything anew."""
+        before = self.log.count("Reloading config")
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + 20.0
+        while self.log.count("Reloading config") == before:
+            assert time.monotonic() < until, self.log
+            time.sleep(0.02)  # it tells nobody but its log
 
     def stop(self) -> None:
         """End it in an orderly way; with `persistence true` it saves its state."""

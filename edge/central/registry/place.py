@@ -73,6 +73,7 @@ def open_place(where: str) -> Place:
     Raises:
         InputError: a URL that fsspec cannot open.
         MissingExtraError: fsspec is not installed.
+        RepositoryError: the store that it names cannot be reached.
     """
     if "://" not in where:
         return FolderPlace(Path(where))
@@ -136,7 +137,8 @@ class UrlPlace:
         except ImportError as err:
             raise MissingExtraError("fsspec", "registry") from err
         try:
-            self._files, self._root = _opened(url_to_fs, url)
+            with _translating(url):
+                self._files, self._root = _opened(url_to_fs, url)
         except (ImportError, ValueError) as err:
             raise InputError(f"{url} cannot be opened: {err}") from err
         self._url = url

@@ -148,6 +148,7 @@ class Registry:
 
         Raises:
             InputError: there is no such release, or keys are missing.
+            RefusedError: it is revoked, which ends with its entry: devices that were off would go on with it.
             TrustError, RepositoryError, DiskFullError: as `publish`.
         """
         with self._place.lock():
@@ -156,7 +157,12 @@ class Registry:
                 held, family
             ):
                 return self._finish(held)
-            release_named(held, family, release)
+            known = release_named(held, family, release)
+            if known.revoked:
+                raise RefusedError(
+                    f"{family} release {release} is revoked ({known.revoked}) and cannot be withdrawn: devices that "
+                    "did not hear of it yet would go on"
+                )
             edition = self._edition(held)
             del edition.family(family).targets[target_path(family, release)]
             return self._write(edition.sign())
@@ -246,6 +252,14 @@ class Registry:
             TrustError, RepositoryError: as `releases`.
         """
         return self._manifest(release_named(load(self._place), family, release))
+
+    def due(self, within_ms: int) -> str:
+        """What devices take no more by then, and what to do about it, in one sentence; empty: nothing.
+
+        Raises:
+            TrustError, RepositoryError: as `releases`.
+        """
+        return load(self._place).due(utc(self._clock.wall_ms() + within_ms))
 
     def trust(self) -> bytes:
         """The content of the retained trust message, as it lies in the repository.

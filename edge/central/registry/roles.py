@@ -108,6 +108,18 @@ class Held:
                     f"again with: edge registry refresh{option}"
                 )
 
+    def due(self, until: datetime) -> str:
+        """What devices take no longer than until then, and what to do about it; empty: nothing."""
+        offline: tuple[Piece[Any], ...] = (self.root, self.targets, *self.families.values())
+        for each in (*offline, self.snapshot, self.timestamp):
+            if each.signed.is_expired(until):
+                option = " --offline" if each in offline else ""
+                return (
+                    f"{each.role} is good until {each.signed.expires:%Y-%m-%d}, and devices take nothing new after "
+                    f"that; sign it again with: edge registry refresh{option}"
+                )
+        return ""
+
 
 def utc(wall_ms: int) -> datetime:
     """A stamp of `Clock.wall_ms` as TUF writes it: UTC, whole seconds."""

@@ -1,7 +1,7 @@
 """Keeps what each device shall run, and which of it the broker has.
 
 Promises: a device's revision grows with each change, and never falls, even where the database is older than the device.
-Leaves out: who decided it (`rollouts`, `people`), signing and sending (`central.rollout.leader`).
+Leaves out: who decided it (`rollouts`, `people`), signing and sending (`central.leader`).
 Thread: the caller's, inside its transaction.
 """
 

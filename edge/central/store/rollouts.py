@@ -3,7 +3,7 @@
 Promises: a decision, the assignments that follow from it and its lines in the log are one transaction. It is made from
 one moment of the database, without keeping any writer waiting, and holds only if nobody has decided anything since:
 two processes never decide on the same state.
-Leaves out: deciding (`central.rollout.engine`), signing and sending (`central.rollout.leader`).
+Leaves out: deciding (`central.rollout.engine`), signing and sending (`central.leader`).
 Thread: one at a time.
 """
 

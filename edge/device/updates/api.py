@@ -105,7 +105,8 @@ class Repository(Protocol):
         """An encoded `contract.trust.Signed` over a `TimeToken` with this nonce of 16 bytes.
 
         Raises:
-            NotInRepositoryError: it has no clock, as a folder has none.
-            RepositoryError: it cannot be reached.
+            NotInRepositoryError: it has no clock, as a folder has none. A kind of repository has one or has not: no
+                answer from outside may say so.
+            RepositoryError: it cannot be reached, or does not tell.
         """
         ...

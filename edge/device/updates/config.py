@@ -41,7 +41,8 @@ class UpdatesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     # Inferences on real inputs, without one failure, until a release stays. Fewer prove little; raised, a quiet
     # pipeline does not reach them within the day that a trial may take.
     trial_items: Annotated[int, Meta(ge=1, le=100_000)] = 50
-    # A release may be so much slower than the one before it, by the median; above it, it is rolled back.
+    # A release may be so much slower than the one before it, by the median; above it, it is rolled back. Some
+    # milliseconds more than the one before are never held against it: that is a busy processor.
     trial_slower: Annotated[float, Meta(gt=0)] = 3.0
     # Milliseconds that bound the median where the one before has answered nothing; without it nothing does.
     trial_ms: Annotated[float, Meta(gt=0)] | None = None

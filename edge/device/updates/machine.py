@@ -344,7 +344,10 @@ def _affected(record: SlotRecord, effect: Effect, happening: Happening, why: str
         case Effect.REFUSE:
             changed = replace(record, coming=None, refused=coming, why=why)
         case Effect.PROMOTE:
-            changed = replace(record, previous=active, active=coming, coming=None, refused=None, why="")
+            # The same bytes under a new number are no way back from themselves.
+            is_renumbered = active is not None and coming is not None and active.sha256 == coming.sha256
+            previous = previous if is_renumbered else active
+            changed = replace(record, previous=previous, active=coming, coming=None, refused=None, why="")
         case Effect.CLEAR:
             changed = replace(record, previous=active, active=None, coming=None, refused=None, why="")
         case Effect.LEAVE:

@@ -15,7 +15,7 @@ from edge.contract.trust import TargetNote, decode_note, family_role, parse_targ
 from edge.device.updates.trust_tuf import Chain, Found
 from edge.errors import InputError, ProtocolError, TrustError
 
-__all__ = ["SignedTarget", "find_target"]
+__all__ = ["SignedTarget", "find_revoked", "find_target"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,20 @@ class SignedTarget:
             TrustError: another size or digest.
         """
         self.found.check(manifest)
+
+
+def find_revoked(chain: Chain, path: str, sha256: str) -> SignedTarget | None:
+    """A revoked release of the same family with these very bytes, under whatever number; None where there is none.
+
+    Raises:
+        TrustError: as `find_target`.
+    """
+    family, _ = parse_target(path)
+    for each in chain.paths(family_role(family)):
+        found = find_target(chain, each)
+        if found is not None and found.note.revoked and found.sha256 == sha256:
+            return found
+    return None
 
 
 def find_target(chain: Chain, path: str) -> SignedTarget | None:

@@ -3,7 +3,8 @@
 Promises: a slot's folder is there whole or not at all; nothing in it is used before its bytes were hashed, and the
 bytes that were hashed are the bytes that run; the factory's model lies elsewhere and is never touched.
 Leaves out: which release shall run (`machine`), where files come from (`fetch`), signatures (`receipt`).
-Thread: `updates`; `load` also from a pipeline's thread. A folder is not changed once it is in place, its choice aside.
+Thread: `updates`; `load` also from a pipeline's thread. A folder is not changed once it is in place, its choice
+and its number aside.
 """
 
 from __future__ import annotations
@@ -220,6 +221,15 @@ class Slots:
         if hashlib.sha256(content).hexdigest() != variant.sha256:
             raise TrustError(f"{folder / variant.file} is not the file that was signed")
         return HeldModel(folder=folder, manifest=manifest, variant=variant, content=content)
+
+    def renumber(self, slot: str, release: Release) -> None:
+        """Note by which path a release that lies here is known now: the same bytes may be signed under a new number.
+
+        Raises:
+            OSError: the disk.
+        """
+        if release not in self.releases(slot):
+            self._disk.replace(self.path(slot, release) / _RELEASE_NAME, msgspec.json.encode(release))
 
     def choice(self, slot: str, release: Release) -> Choice | None:
         """What was measured here when the release was probed; None: nothing, or it cannot be read."""

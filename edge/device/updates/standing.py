@@ -1,8 +1,9 @@
 """What the signed metadata say of this device: the order it follows, and whether what runs may go on.
 
-Promises: an order is checked against metadata as fresh as can be had; the newest one waits until it can be checked, and
-a refusal is reported once, 16 of them an hour at most: whoever floods the broker fills no outbox. A revoked release is
-left; one that was withdrawn, or fell below its floor while it runs, is reported and goes on.
+Promises: an order is checked against metadata as fresh as can be had, and by a proven time where the repository has a
+clock; the newest one waits until it can be checked, and a refusal is reported once, 16 of them an hour at most: whoever
+floods the broker fills no outbox. A revoked release is left; one that was withdrawn, or fell below its floor while it
+runs, is reported and goes on.
 Leaves out: checking signatures (`trust`), carrying orders out (`updater`).
 Thread: `updates`; `want`, `is_due` and `state` from any.
 """
@@ -21,7 +22,7 @@ from edge.device.updates.desk import Desk
 from edge.device.updates.machine import Happened, Happening
 from edge.device.updates.record import Release, SlotRecord
 from edge.device.updates.trust import Standing, Trust, Word
-from edge.errors import ProtocolError, RepositoryError, StaleError, StoreError, TrustError
+from edge.errors import NotInRepositoryError, ProtocolError, RepositoryError, StaleError, StoreError, TrustError
 from edge.wire.worker import Backoff
 
 __all__ = ["Overseer"]
@@ -116,10 +117,10 @@ class Overseer:
         try:
             if wanted is not None and self._is_old_news(wanted):
                 wanted = None
-            self._prove_time()
             self._trust.refresh(self._repository)
             self._look()
-            if wanted is not None:
+            # Without metadata nobody could tell before that it is an old one.
+            if wanted is not None and not self._is_old_news(wanted):
                 self._accept(wanted)
         except RepositoryError as err:
             delay_s = max(self._backoff.next_s(), getattr(err, "retry_after_s", 0.0))
@@ -133,6 +134,7 @@ class Overseer:
         self._backoff.reset()
         if self._wanted is wanted:
             self._wanted = None
+        self._try_to_prove_time()
         return self._refresh_s
 
     def _is_old_news(self, raw: bytes) -> bool:
@@ -149,15 +151,32 @@ class Overseer:
             return False  # with metadata from before; the fresh ones decide
         return False
 
+    def _try_to_prove_time(self) -> None:
+        """Where no order asked for it: the dates of what is fetched next are then compared with the right day."""
+        try:
+            self._prove_time()
+        except RepositoryError as err:
+            _log.info("updates: %s", err)
+
     def _prove_time(self) -> None:
+        """Once a process, after the metadata that say whose clock counts.
+
+        Raises:
+            RepositoryError: there is a clock, and it has not answered. Files have none: the system's must do.
+        """
         if self._trust.is_time_proven:
             return
         try:
             self._trust.ask_time(self._repository)
-        except (RepositoryError, TrustError, ProtocolError) as err:
-            _log.info("updates: the time cannot be proven: %s", err)
+        except NotInRepositoryError as err:
+            _log.info("updates: %s", err)
+        except (TrustError, ProtocolError) as err:
+            raise RepositoryError(f"the time cannot be proven: {err}") from err
 
     def _accept(self, raw: bytes) -> None:
+        """Follow an order that is in order by the proven time: without one a freeze of the metadata goes unseen."""
+        self._trust.check_assignment(raw)
+        self._prove_time()
         assignment = self._trust.check_assignment(raw)
         # Of a slot that this device does not have, too: refused in its own row is better than never heard of.
         slots = {*self._names(), *assignment.slots}

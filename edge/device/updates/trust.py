@@ -38,7 +38,7 @@ from edge.contract.trust import (
 from edge.device.updates.api import Book, Repository, Write
 from edge.device.updates.marks import read_marks, read_trusted, write_mark, write_trusted
 from edge.device.updates.receipt import make_receipt
-from edge.device.updates.signed import SignedTarget, find_target
+from edge.device.updates.signed import SignedTarget, find_revoked, find_target
 from edge.device.updates.trust_ledger import Ledger, Limits
 from edge.device.updates.trust_tuf import Chain, Walk
 from edge.errors import InputError, ProtocolError, RepositoryError, StaleError, TrustError
@@ -94,12 +94,12 @@ class Trust:
         self._device = device
         self._ledger = Ledger(root=root, book=book, clock=clock, folder=folder, limits=limits)
         self._cached: Chain | None = None
-        self._is_time_proven = False
+        self._proven: tuple[int, float] | None = None  # the last token, and when it came by the steady clock
 
     @property
     def is_time_proven(self) -> bool:
         """Whether the centre's clock answered our nonce since this process began: without it a freeze goes unseen."""
-        return self._is_time_proven
+        return self._proven is not None
 
     def state(self) -> TrustState:
         """The versions that this device goes by, for the heartbeat."""
@@ -107,8 +107,15 @@ class Trust:
         return TrustState(**{name: marks.get(name, 0) for name in TrustState.__struct_fields__})
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970: the system's clock, but never before the last proven time."""
-        return max(self._clock.wall_ms(), self._standing_mark(_TIME, TIME_ROLE, _TIME_PROOF))
+        """Milliseconds since 1970: the system's clock, but never before the last proven time, which goes on.
+
+        What went by since it was proven counts in this process only: a system without a clock stays behind for ever.
+        """
+        floor_ms = self._standing_mark(_TIME, TIME_ROLE, _TIME_PROOF)
+        if floor_ms and self._proven is not None:
+            proven_ms, at_s = self._proven
+            floor_ms = max(floor_ms, proven_ms + int((self._clock.monotonic_s() - at_s) * 1000))
+        return max(self._clock.wall_ms(), floor_ms)
 
     def refresh(self, repository: Repository) -> TrustState:
         """Bring roots, online roles and every family up to date. A family that is not in order is logged and stays out.
@@ -153,7 +160,7 @@ class Trust:
             raise TrustError("time token: over another nonce than ours; somebody replays an old one")
         if token.time_ms >= chain.expires_ms("root"):
             raise TrustError(f"time token: {token.time_ms} ms is past the root's expiry; publish a newer root")
-        self._is_time_proven = True
+        self._proven = (token.time_ms, self._clock.monotonic_s())
         if token.time_ms > self._standing_mark(_TIME, TIME_ROLE, _TIME_PROOF):
             self._book.commit([write_mark(_TIME, token.time_ms), write_trusted(_TIME_PROOF, raw)])
         return self.now_ms()
@@ -190,12 +197,14 @@ class Trust:
         try:
             signed = find_target(self._chain(), path)
             floor = 0 if signed is None else self.floor(signed.family)
+            revoked = signed if signed is not None and signed.note.revoked else None
+            revoked = revoked or find_revoked(self._chain(), path, sha256)
         except TrustError as err:
             return Standing(word=Word.UNKNOWN, why=str(err))
+        if revoked is not None:  # these bytes, also where they were signed under another number
+            return Standing(word=Word.REVOKED, why=revoked.note.revoked)
         if signed is None:
             return Standing(word=Word.WITHDRAWN, why="not signed, or no longer")
-        if signed.note.revoked:
-            return Standing(word=Word.REVOKED, why=signed.note.revoked)
         if signed.release < floor:
             return Standing(word=Word.BELOW_FLOOR, why=f"the lowest of its family is now {floor}")
         if signed.sha256 != sha256:

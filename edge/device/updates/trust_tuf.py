@@ -231,6 +231,10 @@ class Chain:
         target = self._targets(role).targets.get(path)
         return None if target is None else _found(target)
 
+    def paths(self, role: str) -> tuple[str, ...]:
+        """All that a delegated role signs."""
+        return tuple(self._targets(role).targets)
+
     def check(self, role: str, payload: bytes, signatures: Mapping[str, str]) -> None:
         """Return when enough keys that `targets` lists for `role` signed `payload`. Signatures: hexadecimal, by key id.
 

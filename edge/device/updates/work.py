@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from edge.contract.manifest import ImageInput, Manifest, TextInput, Variant, decode_manifest
+from edge.contract.kinds import kind_of
+from edge.contract.manifest import Manifest, Variant, decode_manifest
 from edge.contract.messages import InputKind
 from edge.device.updates.api import Repository
 from edge.device.updates.choice import Choice, to_fetch
@@ -99,7 +100,10 @@ class Work:
     def verify(self, slot: str, record: SlotRecord) -> Refused | None:
         """Whether the coming release is signed, fits, and has room."""
         release = _coming(record)
-        self._trust.refresh(self._repository)
+        try:
+            self._trust.refresh(self._repository)
+        except TrustError as err:  # expired, or damaged on their way: better ones may come
+            raise RepositoryError(str(err)) from err
         try:
             manifest = decode_manifest(self._manifest(slot, release))
             variants = self._variants(slot, record, manifest)
@@ -123,6 +127,7 @@ class Work:
         """Get the files and make the slot."""
         release = _coming(record)
         if self._is_sound(slot, release):
+            self._slots.renumber(slot, release)
             return None
         try:
             raw = self._manifest(slot, release)
@@ -223,7 +228,7 @@ class Work:
 
     def _misfit(self, slot: str, manifest: Manifest, variants: Sequence[Variant]) -> str:
         gives = self._board.kind(slot)
-        wants = _kind(manifest)
+        wants = kind_of(manifest.input)
         if gives is None:
             return "this device has no pipeline of that name"
         if wants is not gives:
@@ -237,13 +242,3 @@ class Work:
 def _coming(record: SlotRecord) -> Release:
     assert record.coming is not None  # noqa: S101 - the table: this work is done in states under way alone
     return record.coming
-
-
-def _kind(manifest: Manifest) -> InputKind:
-    match manifest.input:
-        case ImageInput():
-            return InputKind.IMAGE
-        case TextInput():
-            return InputKind.TEXT
-        case _:
-            return InputKind.TENSOR

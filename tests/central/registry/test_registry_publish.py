@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -20,6 +21,7 @@ from edge.central.registry.files import read_offers
 from edge.central.registry.place import FolderPlace, UrlPlace, open_place
 from edge.central.registry.ring import KeyRing
 from edge.central.registry.rotation import Plan, begin
+from edge.central.shelf import Shelf
 from edge.contract.layout import blob_path
 from edge.contract.manifest import decode_manifest
 from edge.errors import (
@@ -36,6 +38,8 @@ from edge.errors import (
 )
 from tests.central.registry.fleet import Client, Fleet, ask
 from tests.simulators.clock import ManualClock
+
+DAY_MS = 86_400_000
 
 
 @pytest.fixture
@@ -147,6 +151,15 @@ def test_what_cannot_be_revoked_or_withdrawn_is_said(fleet: Fleet) -> None:
         fleet.registry().withdraw("larger", 7)
 
 
+def test_a_revoked_release_cannot_be_withdrawn_as_nobody_would_leave_it_any_more(fleet: Fleet) -> None:
+    fleet.registry().publish(fleet.bundle(1))
+    fleet.registry().revoke("larger", 1, why="sees ghosts")
+    with pytest.raises(RefusedError, match=r"larger release 1 is revoked \(sees ghosts\)"):
+        fleet.registry().withdraw("larger", 1)
+    with pytest.raises(RefusedError, match="which was revoked: sees ghosts"):
+        fleet.registry().publish(fleet.bundle(1))
+
+
 def test_the_newest_that_may_start_is_wanted(fleet: Fleet) -> None:
     folder = fleet.bundle(1)
     fleet.registry().publish(folder)
@@ -219,6 +232,21 @@ def test_what_a_store_complains_of_is_one_sentence() -> None:
         place.read("trust.bin")
 
 
+class _Away(MemoryFileSystem):
+    protocol = "away"
+
+    def __init__(self, **_: object) -> None:
+        raise OSError(errno.ECONNREFUSED, "Connection refused")
+
+
+def test_a_store_that_is_away_when_it_is_opened_is_one_sentence() -> None:
+    fsspec.register_implementation("away", _Away, clobber=True)
+    with pytest.raises(RepositoryError, match="away://x: Connection refused"):
+        open_place("away://x")
+    with pytest.raises(RepositoryError, match="away://x: Connection refused"):
+        Shelf("away://x")
+
+
 def test_a_url_that_nobody_can_open_is_one_sentence() -> None:
     with pytest.raises(InputError, match="nonsense://x cannot be opened: Protocol not known"):
         open_place("nonsense://x")
@@ -258,6 +286,16 @@ def test_an_expired_registry_says_how_to_go_on(fleet: Fleet) -> None:
         fleet.registry().publish(fleet.bundle(1))
     assert set(fleet.registry().refresh(is_offline=True)) == {"root", "targets", "snapshot", "timestamp"}
     assert fleet.registry().publish(fleet.bundle(1)).is_new
+
+
+def test_what_devices_take_no_more_in_some_days_is_told_before(fleet: Fleet) -> None:
+    assert fleet.registry().due(2 * DAY_MS) == ""
+    fleet.clock.advance(6 * 86_400)
+    assert re.match(r"snapshot is good until .* edge registry refresh$", fleet.registry().due(2 * DAY_MS))
+    fleet.registry().refresh()
+    assert fleet.registry().due(2 * DAY_MS) == ""
+    fleet.clock.advance(364 * 86_400)
+    assert fleet.registry().due(2 * DAY_MS).endswith("edge registry refresh --offline")
 
 
 def test_a_full_disk_is_one_sentence_and_the_old_state_stays(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

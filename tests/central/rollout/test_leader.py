@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.central.rollout.leader import Leader
+from edge.central.leader import Leader
 from edge.contract.messages import State, encode_state
 from edge.contract.topics import DeviceTopics
 from edge.contract.trust import Assignment, decode_assignment, decode_signed, encode_assignment

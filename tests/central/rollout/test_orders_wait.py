@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.central.rollout.leader import Leader
+from edge.central.leader import Leader
 from tests.central.rollout.depot import Depot
 from tests.central.rollout.test_leader import WANT, PlainSigner, begun
 

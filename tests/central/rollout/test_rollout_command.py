@@ -91,6 +91,14 @@ def test_a_rollout_is_made_of_a_signed_release_watched_and_ended_by_hand(depot: 
     assert (found["phase"], found["why"], found["devices"]["open"]) == ("aborted", "too slow", 0)
 
 
+def test_whoever_rolls_out_what_devices_take_no_more_is_told(depot: Depot, tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path / "expired")
+    fleet.registry().publish(fleet.bundle(1), family="digits")
+    fleet.clock.advance(-8 * 86_400)
+    fleet.registry().refresh()
+    assert "note: snapshot is good until" in said(depot, *order(str(fleet.served)))
+
+
 def test_a_fleet_that_has_no_such_slot_yet_is_said_and_waited_for(depot: Depot, signed: str) -> None:
     made = run(depot, *order(signed))
     assert (made.exit_code, "no device that is known belongs to it" in made.output) == (0, True)

@@ -26,6 +26,7 @@ from edge.contract.asks import (
     FilesReply,
     Refusal,
     Reply,
+    TimeAsk,
     TimeReply,
     decode_ask,
     encode_block,
@@ -56,6 +57,7 @@ class BrokerScene(Scene):
         self.wires = [self.broker.wire("porch"), self.broker.wire("central")]
         self._synced = threading.Event()
         self.answers: Answers | None = None
+        self.behind_ms = 0  # what the device's clock is late
         super().__init__(folder, make_repository=self._open, size=3 * BLOCK_BYTES)
 
     def _open(self, seen: Path, _: Clock) -> Repository:
@@ -70,7 +72,7 @@ class BrokerScene(Scene):
             RegistryConfig(),
             SystemClock(),
             fleets=lambda: (),
-            sign_time=lambda nonce, now_ms: self.fleet.registry().sign_time(nonce, now_ms),
+            sign_time=lambda nonce, _: self.time_token(nonce),
         )
         for wire in self.wires:
             owner = Owner()
@@ -79,6 +81,10 @@ class BrokerScene(Scene):
         self.answers.start()
         self.show()
         return self.repository
+
+    def time_token(self, nonce: bytes) -> bytes:
+        """The centre's clock is right, whatever the device's says."""
+        return self.fleet.registry().sign_time(nonce, self.clock.wall_ms() + self.behind_ms)
 
     def restart(self) -> None:
         """As a process does that begins."""
@@ -229,7 +235,8 @@ class Forger:
                 block = bytes(byte ^ is_lie for byte in content[index * BLOCK_BYTES : (index + 1) * BLOCK_BYTES])
                 self._scene.broker.publish(TOPICS.block, encode_block(ask.digest, index, block), qos=0)
         else:
-            self._reply(TimeReply(id=ask.id, token=os.urandom(99)))
+            token = os.urandom(99) if is_lie else self._scene.time_token(ask.nonce)
+            self._reply(TimeReply(id=ask.id, token=token))
 
     def _reply(self, reply: Reply) -> None:
         self._scene.broker.publish(TOPICS.reply, encode_reply(reply))
@@ -261,6 +268,35 @@ def test_whoever_answers_in_the_centres_place_brings_nothing_in(
     scene.say(TOPICS.want, scene.order(scene.wanted(2)))
     scene.settle()
     assert scene.device.loads() == SECOND
+
+
+@pytest.mark.parametrize("answer", ["garbage", "404", "500"])
+def test_an_order_waits_while_somebody_keeps_the_time_from_the_device(answer: str, scene: BrokerScene) -> None:
+    scene.publish(2)
+    scene.show()
+    scene.restart()
+    forger = Forger(scene, TimeAsk, answer)
+    scene.say(TOPICS.want, scene.order(scene.wanted(2)))
+    scene.settle(days=1)
+    assert forger.forged
+    assert scene.goes_on()
+    assert not scene.told
+    forger.leave()
+    scene.say(TOPICS.want, scene.order(scene.wanted(2)))
+    scene.settle()
+    assert scene.device.loads() == SECOND
+
+
+def test_a_freeze_is_seen_by_a_device_without_a_clock(scene: BrokerScene) -> None:
+    scene.publish(2)
+    scene.show()
+    order = scene.order(scene.wanted(2))
+    scene.restart()
+    scene.behind_ms = 8 * 86_400_000  # order and metadata were kept back until the snapshot had expired
+    scene.say(TOPICS.want, order)
+    scene.settle()
+    assert "expired" in scene.reason
+    assert scene.goes_on()
 
 
 def test_a_flood_of_orders_costs_the_device_a_bounded_number_of_reports(scene: BrokerScene) -> None:

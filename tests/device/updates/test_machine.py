@@ -97,6 +97,14 @@ def test_a_way_without_trouble_ends_with_the_new_release_and_the_old_one_behind_
     assert record == SlotRecord(active=B, previous=A)
 
 
+def test_the_same_bytes_under_a_new_number_are_no_way_back_from_themselves() -> None:
+    anew = Release(target="models/digits/9.json", sha256=B.sha256)
+    record = walk(SlotRecord(active=B, previous=A), named(anew), *[Happened.DONE] * 6)
+    assert record == SlotRecord(active=anew, previous=A)
+    record, _ = step(record, Happening(what=Happened.REVOKED, release=anew, why="bad"))
+    assert record.active == A
+
+
 def test_a_shadow_swaps_nothing() -> None:
     record = at(UpdateState.TRIAL, "shadow")
     assert line_of(record).does is Action.SHADOW

@@ -252,6 +252,18 @@ def test_a_floor_that_is_no_release_keeps_the_family_from_being_started(
     assert device.trust.standing(wanted.target, wanted.sha256).word is Word.UNKNOWN
 
 
+def test_a_release_that_was_withdrawn_and_published_anew_is_left_when_the_new_number_is_revoked(
+    repo: Repo, device: Device
+) -> None:
+    first = repo.add(1, manifest=b"the same bytes")
+    del repo.family().targets[first.target]
+    repo.add(2, manifest=b"the same bytes", revoked="sees ghosts")
+    repo.publish(repo.families[0])
+    device.trust.refresh(repo.served())
+    told = device.trust.standing(first.target, first.sha256)
+    assert (told.word, told.why) == (Word.REVOKED, "sees ghosts")
+
+
 def test_what_is_installed_is_told_of_withdrawal_and_revocation(repo: Repo, device: Device) -> None:
     wanted = {release: repo.add(release) for release in (1, 2, 3, 4)}
     repo.publish(repo.families[0])
@@ -335,6 +347,17 @@ def test_time_is_the_later_of_the_clock_and_the_last_proven_time(repo: Repo, dev
     assert not device.trust.is_time_proven
     device.clock.set_wall_ms(NOW_MS + 1)
     assert device.trust.now_ms() == NOW_MS + 1
+
+
+def test_a_proven_time_goes_on_where_the_systems_clock_stands_behind(repo: Repo, device: Device) -> None:
+    device.trust.refresh(published(repo).served())
+    device.clock.set_wall_ms(0)
+    nonce = b"n" * 16
+    device.trust.check_time(repo.time_token(nonce, NOW_MS), nonce)
+    device.clock.advance(60)
+    assert device.trust.now_ms() == NOW_MS + 60_000
+    device.restart()
+    assert device.trust.now_ms() == NOW_MS
 
 
 def test_the_systems_clock_never_raises_the_floor(repo: Repo, device: Device) -> None:

@@ -106,6 +106,24 @@ def test_old_metadata_are_reported_once_though_no_order_waits_for_them(bench: Be
     assert (told.name, told.state, told.detail) == ("trust", "refused", "timestamp 1: expected 7")
 
 
+def test_an_old_order_is_no_refusal_where_only_fresh_metadata_can_tell_its_age(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = bench.installed(bench.a)
+    check = device.trust.check_assignment
+
+    def only_when_fresh(raw: bytes) -> Assignment:
+        if device.trust.refreshed == refreshed:
+            raise TrustError("no metadata of the role targets is held yet")
+        return check(raw)
+
+    refreshed = device.trust.refreshed
+    monkeypatch.setattr(device.trust, "check_assignment", only_when_fresh)
+    device.want(1, bench.a).turns()
+    assert device.trust.refreshed == refreshed + 1
+    assert device.watching.reports == []
+
+
 def test_the_release_before_is_kept_and_older_ones_go(bench: Bench) -> None:
     device = bench.installed(bench.a, bench.b, bench.c)
     assert {each.target for each in device.slots.releases(SLOT)} == {bench.b.target, bench.c.target}
@@ -243,6 +261,15 @@ def test_an_order_for_the_release_before_fetches_nothing_and_checks_probes_and_t
     assert device.states == ["idle"], "the same release, whatever size the order gives; its revision is told"
 
 
+def test_the_same_bundle_under_a_new_number_is_found_by_it(bench: Bench) -> None:
+    device = bench.installed(bench.a, bench.b)
+    anew = Release(target="models/digits/9.json", sha256=bench.b.sha256)
+    bench.world.made[anew.target] = bench.world.made[bench.b.target]
+    device.want(3, anew).turns()
+    assert (device.record.active, device.record.previous) == (anew, bench.a)
+    assert set(device.slots.releases(SLOT)) == {bench.a, anew}
+
+
 def test_every_report_says_which_order_asked_for_it(bench: Bench) -> None:
     device = bench.installed(bench.a)
     bench.world.trial_fails.add(bench.b.sha256)
@@ -318,6 +345,25 @@ def test_an_offer_that_nothing_can_be_said_of_for_now_waits_a_day_and_is_refused
     device.turns()
     assert (device.record.state, device.record.active) == (UpdateState.REJECTED, bench.a)
     assert device.record.why == "not done in 24 h: the metadata have expired"
+
+
+def test_an_offer_waits_for_metadata_that_do_not_hold_and_is_no_loop(bench: Bench) -> None:
+    device = bench.installed(bench.a)
+
+    def expire(what: str) -> None:
+        if what == "refresh" and device.record.state is UpdateState.OFFERED:
+            raise TrustError("timestamp.json is expired")
+
+    bench.world.before = expire
+    device.want(2, bench.b)
+    for _ in range(100):
+        device.clock.advance(600)
+        device.turns(1)
+    assert device.record.state is UpdateState.OFFERED
+    bench.world.before = lambda _: None
+    device.clock.advance(600)
+    device.turns()
+    assert device.record.active == bench.b
 
 
 def test_a_new_device_tells_of_each_slot_that_it_runs_the_factorys_model(bench: Bench) -> None:

@@ -4,7 +4,7 @@ Promises: what was decided is committed before any of it is signed; what no brok
 again, after a crash, a lost connection and a broker that forgot; so is what a device that is there does not go by.
 Doing so twice is harmless: the revision is the same. A signature that cannot be made now is tried again, and nothing
 else waits for it. Deadlines count only while devices can be heard: over no outage, no restart and no jump of the clock.
-Leaves out: deciding (`engine`), tables (`central.store.rollouts`), keys (`central.registry`).
+Leaves out: deciding (`central.rollout.engine`), tables (`central.store.rollouts`), keys (`central.registry`).
 Thread: `leader`; the wire's thread only leaves notes.
 """
 
