@@ -96,8 +96,8 @@ class Transaction(Protocol):
     def insert_rows(self, rows: Sequence[tuple[Any, ...]], highest: Mapping[tuple[int, int], int], /) -> int:
         """Insert into `row` what has no row under its number yet, and say how many. Columns as in `ROW_COLUMNS`.
 
-        The devices are locked, and all rows came at the same `got_ms`. `highest` is the highest number that has a row,
-        by device and epoch; one that is not there has none.
+        The devices are locked, and all rows have the same `arrival` and `got_ms`. `highest` is the highest number that
+        has a row, by device and epoch; one that is not there has none.
         """
         ...
 

@@ -65,12 +65,16 @@ CROSS JOIN LATERAL (
 _MONTH = b"""
 SELECT 1 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'row'::regclass AND c.relname = %s
 """
-_TYPES = ("int", "bigint", "bigint", "int", "text", "text", "bigint", "bigint", "bigint", "bigint", "bytea")
-_INSERT = (
-    f"INSERT INTO row ({', '.join(ROW_COLUMNS)}) "  # noqa: S608 - constants
-    f"SELECT * FROM unnest({', '.join(f'%b::{each}[]' for each in _TYPES)}) ON CONFLICT DO NOTHING"
-).encode()
-_GOT_MS = ROW_COLUMNS.index("got_ms")
+# What is the same in all rows of a transaction is sent once.
+_INSERT = b"""
+INSERT INTO row (device, epoch, seq, class, type, pipeline, made_ms, arrival, got_ms, hash, body)
+SELECT device, epoch, seq, class, type, pipeline, made_ms, %b::bigint, %b::bigint, hash, body
+FROM unnest(
+  %b::int[], %b::bigint[], %b::bigint[], %b::int[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bytea[]
+) AS v(device, epoch, seq, class, type, pipeline, made_ms, hash, body)
+ON CONFLICT DO NOTHING
+"""
+_ARRIVAL, _GOT_MS = ROW_COLUMNS.index("arrival"), ROW_COLUMNS.index("got_ms")
 _SETTINGS = """
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 SELECT set_config('idle_in_transaction_session_timeout', '60s', false);
@@ -230,7 +234,9 @@ class _PostgresTransaction:
         return None
 
     def lock_devices(self, keys: Sequence[int]) -> None:
-        found = self._connection.execute(_LOCK_DEVICES, (list(keys),)).fetchall()
+        with self._connection.pipeline():  # together with the BEGIN before it
+            cursor = self._connection.execute(_LOCK_DEVICES, (list(keys),))
+        found = cursor.fetchall()
         if len(found) < len(set(keys)):
             raise StoreError("central database: devices that were known are not there any more; was it restored?")
 
@@ -248,7 +254,9 @@ class _PostgresTransaction:
         fresh = [row for row in rows if row[:3] not in held] if held else rows
         if not fresh:
             return 0
-        return self._connection.execute(_INSERT, [list(column) for column in zip(*fresh, strict=True)]).rowcount
+        columns = _columns(fresh)
+        del columns[_ARRIVAL : _GOT_MS + 1]
+        return self._connection.execute(_INSERT, (fresh[0][_ARRIVAL], fresh[0][_GOT_MS], *columns)).rowcount
 
     def stream(self, statement: str) -> Iterator[list[tuple[Any, ...]]]:
         with self._connection.cursor(name="stream") as cursor:

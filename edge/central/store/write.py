@@ -139,7 +139,9 @@ class Store:
         keys = {each: self._device(database, each, now_ms) for each in sorted(senders, key=str)}
         database.lock_devices(sorted(keys.values()))
         speaking = sorted({keys[each.sender] for each in messages if isinstance(each, Delivery)})
-        database.executemany("UPDATE device SET last_ms = ? WHERE id = ?", [(now_ms, key) for key in speaking])
+        if speaking:
+            places = ", ".join("?" * len(speaking))
+            database.execute(f"UPDATE device SET last_ms = ? WHERE id IN ({places})", (now_ms, *speaking))  # noqa: S608 - only ?
 
     def _groups(self, deliveries: Iterable[Delivery]) -> list[_Group]:
         groups: dict[tuple[EpochKey, int], _Group] = {}
