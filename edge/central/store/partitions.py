@@ -4,7 +4,7 @@ Promises: a month's table is made when its first row comes, in the same transact
 dropped as a whole. Making one keeps neither readers nor other writers waiting.
 Each month has its own unique key. That a number is used once over all months is the writer's doing: it holds the
 device's lock, and asks for numbers that are not above all others (`postgres`). A key over all months would need a table
-of every number ever seen, a fifth slower and never smaller: docs/adr/0006-rows-by-month.md.
+of every number ever seen, a fifth slower and never smaller: docs/adr/0007-rows-by-month.md.
 Leaves out: taking months away.
 Thread: any.
 """
