@@ -163,9 +163,9 @@ class AccessError(EdgeError):
 
 
 class TooManyTriesError(AccessError):
-    """It was tried too often. Trying again helps in `retry_after_s` seconds, not sooner."""
+    """It was tried too often. Trying again helps in `retry_after_s` seconds (0: it does not say), not sooner."""
 
-    def __init__(self, why: str, *, retry_after_s: float) -> None:
+    def __init__(self, why: str, *, retry_after_s: float = 0.0) -> None:
         super().__init__(why)
         self.retry_after_s = retry_after_s
 
