@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import final
 
+from edge.clock import SystemClock
 from edge.errors import StoreError
 
 __all__ = ["Lock"]
+
+_TRIES, _MOMENT_S = 40, 0.05
 
 
 @final
@@ -29,12 +33,10 @@ class Lock:
             StoreError: another process holds it, or the folder cannot be written.
         """
         self._handle = _open(path, what, advice)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            holder = os.pread(self._handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        if not _take(self._handle):
+            holder = _holder(self._handle) or "unknown"
             os.close(self._handle)
-            raise StoreError(f"{what} is in use by process {holder}: stop that one first, or {advice}") from err
+            raise StoreError(f"{what} is in use by process {holder}: stop that one first, or {advice}")
         _note_holder(self._handle)
 
     def __enter__(self) -> Lock:
@@ -48,6 +50,41 @@ class Lock:
     def close(self) -> None:
         """Let go. The file stays: removing it would let two processes lock two files of one name."""
         os.close(self._handle)
+
+
+def _take(handle: int) -> bool:
+    """Whether it is ours now. What a holder was just starting when it was killed keeps it a moment: wait for that."""
+    never = threading.Event()
+    for _ in range(_TRIES):
+        if _locks(handle):
+            return True
+        if _is_running(_holder(handle)):
+            return False
+        SystemClock().wait(never, _MOMENT_S)
+    return False
+
+
+def _locks(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(handle: int) -> str:
+    return os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+
+
+def _is_running(holder: str) -> bool:
+    """Whether a process of this number is there; nobody's number, which is not written yet, counts as one."""
+    try:
+        os.kill(int(holder), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        return True
+    return True
 
 
 def _open(path: Path, what: str, advice: str) -> int:
