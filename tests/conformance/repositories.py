@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -103,7 +104,7 @@ class WebBench:
         self.web.stop()
 
 
-class MqttBench:
+class MqttBench(ABC):
     """A broker, the centre's answers, and the device's end."""
 
     has_clock = True
@@ -116,11 +117,11 @@ class MqttBench:
         self._is_closed = False
         self._owner = Owner()
 
-    def make_wire(self, client_id: str) -> Wire:
-        raise NotImplementedError
+    @abstractmethod
+    def make_wire(self, client_id: str) -> Wire: ...
 
-    def stop_broker(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def stop_broker(self) -> None: ...
 
     def open(self) -> Repository:
         clock = SystemClock()
