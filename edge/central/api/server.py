@@ -81,7 +81,8 @@ class HttpServer:
                 (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=_BACKLOG
             )
         except OSError as err:  # ssl.SSLError is one
-            raise ConfigError((f"[http] listen {self._config.listen}: {err.strerror or err}",)) from err
+            why = f"{err.strerror or err}; name another with --listen 127.0.0.1:PORT, or none with --listen ''"
+            raise ConfigError((f"[http] listen {self._config.listen}: {why}",)) from err
         self._worker.start()
 
     def stop(self) -> None:
